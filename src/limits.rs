@@ -1,0 +1,114 @@
+//! Every bound of the program, in one place. Reaching one is an ordinary, tested case.
+//!
+//! Sizes are in bytes, counts are counts; a name says which. Compile-time asserts at the end hold what must fit together.
+
+/// Bytes of one chunk group: the unit of verification, of resuming and of the outboard's leaves (FACTS: 64 KiB groups
+/// cost 0.1 % of the file).
+pub const GROUP_BYTES: u64 = 64 * 1024;
+/// Files up to this size have no outboard: their content id is the whole proof.
+pub const NO_OUTBOARD_BYTES: u64 = GROUP_BYTES;
+
+/// Messages between nodes.
+pub mod wire {
+    /// Bytes of content in one `Data` frame: what the receiver verifies at a time.
+    pub const DATA_BYTES: u64 = 4 * super::GROUP_BYTES;
+    /// Bytes of one `Data` frame's body: the content and the hashes that prove it (64 bytes for each of ≤ 64 levels,
+    /// and for each pair of groups inside), and its header.
+    pub const DATA_FRAME_BYTES: usize = DATA_BYTES as usize + 64 * (64 + 8) + 32;
+    /// Bytes of any other frame's body, unless its message says otherwise.
+    pub const FRAME_BYTES: usize = 64 * 1024;
+    /// Bytes of a signed collection head with its list of page hashes.
+    pub const ROOT_BYTES: usize = 1024 * 1024;
+    /// Collections that one peer may list.
+    pub const HEADS: usize = 256;
+    /// Pages in one request.
+    pub const PAGES_PER_REQUEST: usize = 64;
+    /// Ranges in one request for a blob.
+    pub const RANGES_PER_REQUEST: usize = 16;
+    /// Requests that a client may have open on one blob stream.
+    pub const PIPELINED_REQUESTS: usize = 64;
+    /// Bytes of the words in an error message.
+    pub const ERROR_DETAIL_BYTES: usize = 256;
+}
+
+/// Collections and what they list.
+pub mod library {
+    /// Bytes of a collection's name.
+    pub const NAME_BYTES: usize = 128;
+    /// Bytes of an item's path within its collection.
+    pub const PATH_BYTES: usize = 1024;
+    /// Bytes of a title, and of an author list.
+    pub const TITLE_BYTES: usize = 256;
+    /// Bytes of a language tag (RFC 5646).
+    pub const LANGUAGE_BYTES: usize = 35;
+    /// Bytes of one page of a manifest.
+    pub const PAGE_BYTES: usize = 16 * 1024;
+    /// Items on one page of a manifest.
+    pub const PAGE_ITEMS: usize = 64;
+    /// Pages of one manifest.
+    pub const PAGES: usize = super::wire::ROOT_BYTES / 32 - 64;
+    /// Collections that a node keeps, its own and mirrored ones.
+    pub const COLLECTIONS: usize = super::wire::HEADS;
+}
+
+/// The store.
+pub mod store {
+    /// Bytes of one value in sled: larger ones spill into files that sled never syncs.
+    pub const VALUE_BYTES: usize = 4 * 1024;
+    /// Records and bytes of one sled batch; larger ones do not survive a power cut.
+    pub const BATCH_RECORDS: usize = 64;
+    /// See [`BATCH_RECORDS`].
+    pub const BATCH_BYTES: usize = 64 * 1024;
+    /// Small files that are written before they are synced together.
+    pub const SMALL_FILES_PER_SYNC: usize = 64;
+    /// Bytes of a running download between two checkpoints.
+    pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+}
+
+/// Connections, streams and queues.
+pub mod network {
+    /// Connected peers.
+    pub const PEERS: usize = 128;
+    /// Addresses kept for one peer.
+    pub const ADDRESSES_PER_PEER: usize = 16;
+    /// Streams that one peer may have open towards us.
+    pub const STREAMS_PER_CONNECTION: u32 = 32;
+    /// Events waiting between the network task and the node.
+    pub const EVENT_QUEUE: usize = 256;
+    /// Commands waiting between the node and the network task.
+    pub const COMMAND_QUEUE: usize = 64;
+    /// Bytes of one mDNS packet (RFC 6762, section 17).
+    pub const MDNS_PACKET_BYTES: usize = 9000;
+    /// Peers that mDNS remembers.
+    pub const MDNS_PEERS: usize = 1024;
+}
+
+/// The kiosk page.
+pub mod kiosk {
+    /// Connections at a time.
+    pub const CONNECTIONS: usize = 256;
+    /// Titles on one page.
+    pub const ITEMS_PER_PAGE: usize = 100;
+    /// Bytes of a request's head.
+    pub const REQUEST_HEAD_BYTES: usize = 16 * 1024;
+    /// Bytes of a search query.
+    pub const QUERY_BYTES: usize = 256;
+}
+
+/// The control socket.
+pub mod control {
+    /// Clients at a time.
+    pub const CLIENTS: usize = 16;
+    /// Bytes of one request or reply line.
+    pub const LINE_BYTES: usize = 256 * 1024;
+}
+
+const _: () = {
+    assert!(library::PAGE_BYTES <= wire::FRAME_BYTES);
+    assert!(library::PAGES * 32 + 1024 <= wire::ROOT_BYTES);
+    assert!(store::VALUE_BYTES <= store::BATCH_BYTES);
+    assert!(wire::DATA_BYTES.is_multiple_of(GROUP_BYTES));
+    assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::FRAME_BYTES);
+    // A page takes a few of the longest items, so that a page always exists for an item.
+    assert!(2 * (library::PATH_BYTES + 2 * library::TITLE_BYTES + library::LANGUAGE_BYTES + 64) <= library::PAGE_BYTES);
+};

@@ -1,0 +1,4 @@
+//! The network: the only part that names libp2p, quinn and DNS.
+//!
+//! It may use `wire`, `peers` and the ground. It turns swarm events into [`NetworkEvent`]s and commands into swarm calls,
+//! and decides nothing.
