@@ -1,0 +1,1 @@
+//! Nothing here: `tests/` holds our network against stock rust-libp2p.
