@@ -1,3 +1,5 @@
 pub mod content;
 pub mod limits;
 pub mod network;
+pub mod status;
+pub mod wire;

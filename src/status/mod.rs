@@ -1,0 +1,118 @@
+//! What people and programs are shown: plain types that each part fills for itself and that every display reads.
+//!
+//! It may use the ground alone. The types are the `--json` output of the program: fields are only ever added.
+
+use serde::{Deserialize, Serialize};
+
+/// A whole node at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The peer id.
+    pub node: String,
+    /// The program's version.
+    pub version: String,
+    /// Seconds since the node started.
+    pub uptime_s: u64,
+    /// Addresses of the page, best first.
+    pub pages: Vec<String>,
+    /// Addresses that peers can reach this node at.
+    pub listen: Vec<String>,
+    /// Every peer known.
+    pub peers: Vec<PeerStatus>,
+    /// Every transfer under way.
+    pub transfers: Vec<TransferStatus>,
+    /// What the node keeps.
+    pub store: StoreStatus,
+    /// What a person should know or do.
+    pub notices: Vec<Notice>,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its peer id.
+    pub node: String,
+    /// Whether it is connected now.
+    pub state: PeerState,
+    /// The address in use, or the last one tried.
+    pub address: Option<String>,
+    /// Round-trip time of the last ping in microseconds.
+    pub rtt_us: Option<u64>,
+    /// The program and version that it names itself.
+    pub agent: Option<String>,
+    /// How it was found: "mdns", "bootstrap" or "inbound".
+    pub source: String,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
+/// Where a peer's life stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// A connection is open.
+    Connected,
+    /// None is, one is being made or will be.
+    Disconnected,
+    /// Given up until something new is heard of it.
+    Failed,
+}
+
+/// One collection on its way here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransferStatus {
+    /// The collection's name.
+    pub collection: String,
+    /// The peer that it comes from.
+    pub peer: String,
+    /// What is being fetched right now.
+    pub item: Option<String>,
+    /// Items complete and verified, of `items_total`.
+    pub items_done: u64,
+    /// See `items_done`.
+    pub items_total: u64,
+    /// Bytes received, verified and kept, of `bytes_total`.
+    pub bytes_done: u64,
+    /// See `bytes_done`.
+    pub bytes_total: u64,
+    /// Verified bytes per second, smoothed over some seconds.
+    pub rate_bytes_s: u64,
+    /// Seconds to the end at this rate.
+    pub remaining_s: Option<u64>,
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Collections known.
+    pub collections: u64,
+    /// Blobs complete.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes free on the disk of the library.
+    pub free_bytes: u64,
+    /// Bytes that are kept free.
+    pub reserve_bytes: u64,
+}
+
+/// Something a person should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// How bad it is.
+    pub level: NoticeLevel,
+    /// What happened, where, and what to do.
+    pub text: String,
+}
+
+/// How bad a notice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeLevel {
+    /// Good to know.
+    Info,
+    /// Something does not work as it should.
+    Warning,
+    /// Something needs a hand.
+    Error,
+}

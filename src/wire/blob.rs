@@ -1,0 +1,143 @@
+//! `/allibrary/blob/1`: verified ranges of blobs.
+//!
+//! The client may have [`limits::wire::PIPELINED_REQUESTS`] requests open; the server answers them in order, each with
+//! [`Reply::Blob`], any number of [`Reply::Data`] and [`Reply::End`], or with an [`ErrorReply`](super::ErrorReply) in place
+//! of any of these, which ends that answer and no other.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Frame, FrameError, decode, encode};
+use crate::{content::ContentId, limits};
+
+/// The name that a stream of this protocol is opened with.
+pub const PROTOCOL: &str = "/allibrary/blob/1";
+
+/// What a client may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Kind 1.
+    Get(Get),
+}
+
+/// Asks for ranges of a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Get {
+    /// Which blob.
+    pub id: ContentId,
+    /// Which bytes, ascending and apart from each other; the server widens them to whole groups of
+    /// [`limits::GROUP_BYTES`] and cuts them at the blob's end.
+    pub ranges: heapless::Vec<Range, { limits::wire::RANGES_PER_REQUEST }>,
+}
+
+/// Bytes `start` to `start + len`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The first byte.
+    pub start: u64,
+    /// How many.
+    pub len: u64,
+}
+
+impl Range {
+    /// The byte behind the range, or none if that overflows.
+    pub fn end(self) -> Option<u64> {
+        self.start.checked_add(self.len)
+    }
+}
+
+/// What a server answers, apart from [`ErrorReply`](super::ErrorReply).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Kind 0x81: what follows.
+    Blob(Blob),
+    /// Kind 0x82: some of the content.
+    Data(Data),
+    /// Kind 0x83: all that was announced has been sent.
+    End,
+}
+
+/// The head of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// Bytes of the whole blob. Unproven until its last group is verified.
+    pub size: u64,
+    /// What of the requested ranges will be sent: fewer than were asked for if the server has only a part.
+    pub ranges: heapless::Vec<Range, { limits::wire::RANGES_PER_REQUEST }>,
+}
+
+/// Content with its proof; on the wire a postcard [`Range`] followed by `encoded` as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    /// Which bytes: whole groups, at most [`limits::wire::DATA_BYTES`].
+    pub range: Range,
+    /// The bytes with the hashes between them and the root: bao-tree's response encoding for this range of the blob,
+    /// 64 KiB groups, without a size prefix.
+    pub encoded: Vec<u8>,
+}
+
+const KIND_GET: u8 = 1;
+const KIND_BLOB: u8 = 0x81;
+const KIND_DATA: u8 = 0x82;
+const KIND_END: u8 = 0x83;
+
+impl Request {
+    /// The frame that carries it.
+    pub fn to_frame(&self) -> Frame {
+        match self {
+            Self::Get(message) => Frame { kind: KIND_GET, body: encode(message) },
+        }
+    }
+
+    /// The request in a frame. [`FrameError::Unexpected`] is to be answered with `UnknownKind`, not to end the stream.
+    pub fn from_frame(frame: &Frame) -> Result<Self, FrameError> {
+        match frame.kind {
+            KIND_GET => {
+                let message: Get = decode(&frame.body)?;
+                let mut free = Some(0);
+                for range in &message.ranges {
+                    free = free.filter(|free| range.len > 0 && range.start >= *free).and_then(|_| range.end());
+                }
+                free.map(|_| Self::Get(message)).ok_or(FrameError::Malformed)
+            }
+            kind => Err(FrameError::Unexpected(kind)),
+        }
+    }
+}
+
+impl Reply {
+    /// Bytes of the longest reply body.
+    pub const MAX_BYTES: usize = limits::wire::DATA_FRAME_BYTES;
+
+    /// The frame that carries it.
+    pub fn to_frame(&self) -> Frame {
+        match self {
+            Self::Blob(message) => Frame { kind: KIND_BLOB, body: encode(message) },
+            Self::Data(data) => {
+                let mut body = encode(&data.range);
+                body.extend_from_slice(&data.encoded);
+                Frame { kind: KIND_DATA, body }
+            }
+            Self::End => Frame { kind: KIND_END, body: Vec::new() },
+        }
+    }
+
+    /// The reply in a frame that is no error.
+    pub fn from_frame(frame: Frame) -> Result<Self, FrameError> {
+        match frame.kind {
+            KIND_BLOB => decode(&frame.body).map(Self::Blob),
+            KIND_DATA => {
+                let (range, rest) =
+                    postcard::take_from_bytes::<Range>(&frame.body).map_err(|_| FrameError::Malformed)?;
+                let header = frame.body.len() - rest.len();
+                if range.len > limits::wire::DATA_BYTES || range.end().is_none() {
+                    return Err(FrameError::Malformed);
+                }
+                let mut encoded = frame.body;
+                encoded.drain(..header);
+                Ok(Self::Data(Data { range, encoded }))
+            }
+            KIND_END => Ok(Self::End),
+            kind => Err(FrameError::Unexpected(kind)),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use futures::executor::block_on;
+use proptest::prelude::*;
+
+use super::*;
+use crate::content::{CollectionId, CollectionKey, ContentId, NodeId};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn on_the_wire(frame: &Frame) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    block_on(write_frame(&mut bytes, frame.kind, &frame.body)).unwrap();
+    bytes
+}
+
+fn key() -> CollectionKey {
+    CollectionKey { publisher: NodeId([0x11; 32]), id: CollectionId([0x22; 16]) }
+}
+
+/// The bytes of version 1. They never change: nodes in the field speak them.
+#[test]
+fn golden_bytes_of_version_1() {
+    let (publisher, collection) = ("11".repeat(32), "22".repeat(16));
+    let frames = [
+        (catalogue::Request::Watch(catalogue::Watch {}).to_frame(), "0100000000".to_string()),
+        (
+            catalogue::Request::Root(catalogue::RootRequest { collection: key() }).to_frame(),
+            format!("0230000000{publisher}{collection}"),
+        ),
+        (
+            catalogue::Request::Pages(catalogue::PagesRequest { collection: key(), hashes: vec![[0x33; 32]] })
+                .to_frame(),
+            format!("0351000000{publisher}{collection}01{}", "33".repeat(32)),
+        ),
+        (
+            catalogue::Reply::Heads(catalogue::Heads {
+                heads: vec![catalogue::Head {
+                    collection: key(),
+                    version: 300,
+                    name: Text::new("Bücher").unwrap(),
+                    items: 2,
+                    bytes: 5_000_000_000,
+                }],
+            })
+            .to_frame(),
+            format!("8141000000{}{publisher}{collection}ac0207{}0280e497d012", "01", hex("Bücher".as_bytes())),
+        ),
+        (catalogue::Reply::Root(vec![1, 2]).to_frame(), "82020000000102".into()),
+        (catalogue::Reply::Page(vec![]).to_frame(), "8300000000".into()),
+        (
+            blob::Request::Get(blob::Get {
+                id: ContentId([0x44; 32]),
+                ranges: heapless::Vec::from_slice(&[blob::Range { start: 65536, len: 128 }]).unwrap(),
+            })
+            .to_frame(),
+            format!("0126000000{}018080048001", "44".repeat(32)),
+        ),
+        (
+            blob::Reply::Blob(blob::Blob {
+                size: 1,
+                ranges: heapless::Vec::from_slice(&[blob::Range { start: 0, len: 1 }]).unwrap(),
+            })
+            .to_frame(),
+            "810400000001010001".into(),
+        ),
+        (
+            blob::Reply::Data(blob::Data { range: blob::Range { start: 0, len: 2 }, encoded: vec![7, 8] }).to_frame(),
+            "820400000000020708".into(),
+        ),
+        (blob::Reply::End.to_frame(), "8300000000".into()),
+        (
+            ErrorReply { code: ErrorCode::Busy, retry_ms: 500, detail: Text::new("full").unwrap() }.to_frame(),
+            format!("ff0800000004f40304{}", hex(b"full")),
+        ),
+    ];
+    for (frame, bytes) in frames {
+        assert_eq!(hex(&on_the_wire(&frame)), bytes);
+    }
+}
+
+#[test]
+fn later_versions_are_understood() {
+    let mut frame = catalogue::Request::Watch(catalogue::Watch {}).to_frame();
+    frame.body.extend_from_slice(b"a field of version 1.1");
+    assert!(matches!(catalogue::Request::from_frame(&frame), Ok(catalogue::Request::Watch(_))));
+    frame.kind = 77;
+    assert!(matches!(catalogue::Request::from_frame(&frame), Err(FrameError::Unexpected(77))));
+    // Error code 999, of a later version.
+    let reply: ErrorReply = decode(&[0xe7, 0x07, 0, 0]).unwrap();
+    assert_eq!(reply.code, ErrorCode::Other);
+}
+
+#[test]
+fn frames_are_bounded() {
+    let bytes = on_the_wire(&Frame { kind: 1, body: vec![0; 100] });
+    let read = |bytes: &[u8], max| block_on(read_frame(&mut &*bytes, max));
+    assert!(matches!(read(&bytes, 100), Ok(Some(Frame { kind: 1, .. }))));
+    assert!(matches!(read(&bytes, 99), Err(FrameError::TooLong { len: 100, max: 99 })));
+    assert!(matches!(read(&bytes[..50], 100), Err(FrameError::Io(_))));
+    assert!(matches!(read(&bytes[..3], 100), Err(FrameError::Io(_))));
+    assert!(matches!(read(&[], 100), Ok(None)));
+    // 4 GiB announced, nothing sent.
+    assert!(matches!(read(&[1, 255, 255, 255, 255], 100), Err(FrameError::TooLong { .. })));
+}
+
+#[test]
+fn texts_are_bounded_and_printable() {
+    assert_eq!(Text::<4>::new("abcd").as_deref(), Some("abcd"));
+    assert_eq!(Text::<4>::new("abcde"), None);
+    assert_eq!(Text::<4>::new("a\u{1b}b"), None);
+    assert_eq!(&*Text::<4>::cut("aé\nçd"), "aé");
+    assert!(decode::<Text<4>>(&encode(&"abcde")).is_err());
+}
+
+#[test]
+fn ranges_ascend_and_do_not_overflow() {
+    let get = |ranges: &[(u64, u64)]| {
+        let ranges = ranges.iter().map(|&(start, len)| blob::Range { start, len }).collect();
+        blob::Request::from_frame(&blob::Request::Get(blob::Get { id: ContentId([0; 32]), ranges }).to_frame())
+    };
+    assert!(get(&[(0, 1), (1, 1), (9, 5)]).is_ok());
+    assert!(get(&[(0, 2), (1, 1)]).is_err());
+    assert!(get(&[(0, 0)]).is_err());
+    assert!(get(&[(u64::MAX, 2)]).is_err());
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_refused_without_harm(kind: u8, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let frame = Frame { kind, body };
+        let _ = catalogue::Request::from_frame(&frame);
+        let _ = catalogue::Reply::from_frame(frame.clone());
+        let _ = blob::Request::from_frame(&frame);
+        let _ = blob::Reply::from_frame(frame.clone());
+        let _ = decode::<ErrorReply>(&frame.body);
+        let bytes = on_the_wire(&frame);
+        let _ = block_on(read_frame(&mut &*frame.body, 200));
+        prop_assert_eq!(block_on(read_frame(&mut &*bytes, 300)).unwrap(), Some(frame));
+    }
+}
