@@ -1,5 +1,6 @@
 pub mod content;
 pub mod limits;
 pub mod network;
+pub mod peers;
 pub mod status;
 pub mod wire;

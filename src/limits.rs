@@ -69,6 +69,8 @@ pub mod store {
 pub mod network {
     /// Connected peers.
     pub const PEERS: usize = 128;
+    /// Peers remembered, connected or not.
+    pub const KNOWN_PEERS: usize = 1024;
     /// Addresses kept for one peer.
     pub const ADDRESSES_PER_PEER: usize = 16;
     /// Streams that one peer may have open towards us.

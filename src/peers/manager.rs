@@ -1,0 +1,332 @@
+//! The life of every peer.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::backoff;
+use crate::{
+    content::NodeId,
+    limits,
+    status::{PeerState, PeerStatus},
+};
+
+/// How long the node with the greater id leaves the first dial to the other, so that two nodes that discover each other at
+/// the same moment make one connection.
+const POLITENESS: Duration = Duration::from_millis(400);
+/// Two connections that are made within this time were dialled from both ends at once; a later one replaces an earlier one
+/// whose other end has probably restarted.
+const SIMULTANEOUS: Duration = Duration::from_secs(5);
+/// After so many failures in a row a peer is given up until something new is heard of it.
+const ATTEMPTS: u32 = 10;
+/// A bootstrap peer that was given up is tried again after this time.
+const SLOW_LANE: Duration = Duration::from_secs(300);
+
+/// The network's number for a connection.
+pub type ConnectionNumber = u64;
+
+/// What a manager is told once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This node.
+    pub me: NodeId,
+    /// Peers connected at a time; further ones are turned away.
+    pub max_peers: usize,
+    /// Where the jitter of retries begins.
+    pub seed: u64,
+}
+
+/// How a peer became known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Heard on the LAN.
+    Mdns,
+    /// Named in the configuration: never forgotten.
+    Bootstrap,
+    /// It dialled us.
+    Inbound,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mdns => "mdns",
+            Self::Bootstrap => "bootstrap",
+            Self::Inbound => "inbound",
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A peer was heard of at these addresses (multiaddrs).
+    Discovered { node: NodeId, addresses: Vec<String>, source: Source },
+    /// A connection is open and the other end has proved who it is.
+    Connected { node: NodeId, connection: ConnectionNumber, address: String, inbound: bool },
+    /// A connection is gone.
+    Disconnected { node: NodeId, connection: ConnectionNumber, reason: String },
+    /// No address could be connected to.
+    DialFailed { node: NodeId, reason: String },
+    /// The other end answered a ping.
+    Pinged { node: NodeId, rtt: Duration },
+    /// The other end named its program.
+    Identified { node: NodeId, agent: String },
+}
+
+/// What the network is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Connect to the peer at any of these addresses; answered by `Connected` or `DialFailed`.
+    Dial { node: NodeId, addresses: Vec<String> },
+    /// Close one connection; answered by `Disconnected`.
+    Close { node: NodeId, connection: ConnectionNumber, reason: &'static str },
+}
+
+#[derive(Debug)]
+struct Connection {
+    number: ConnectionNumber,
+    inbound: bool,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Peer {
+    source: Source,
+    /// Best first.
+    addresses: Vec<String>,
+    connections: Vec<Connection>,
+    /// A `Dial` is under way.
+    dialling: bool,
+    /// When to dial next, if nothing happens before.
+    dial_at: Option<Instant>,
+    failures: u32,
+    rtt: Option<Duration>,
+    agent: Option<String>,
+    error: Option<String>,
+    heard: Instant,
+}
+
+impl Peer {
+    fn state(&self) -> PeerState {
+        match (self.connections.is_empty(), self.failures) {
+            (false, _) => PeerState::Connected,
+            (true, ATTEMPTS..) => PeerState::Failed,
+            (true, _) => PeerState::Disconnected,
+        }
+    }
+
+    /// Puts an address first, within the bound.
+    fn prefer(&mut self, address: String) {
+        self.addresses.retain(|known| *known != address);
+        self.addresses.insert(0, address);
+        self.addresses.truncate(limits::network::ADDRESSES_PER_PEER);
+    }
+}
+
+/// All peers of a node. See the [module](super) for how it is driven.
+#[derive(Debug)]
+pub struct PeerManager {
+    options: Options,
+    rng: fastrand::Rng,
+    peers: BTreeMap<NodeId, Peer>,
+    commands: VecDeque<Command>,
+}
+
+impl PeerManager {
+    /// A manager that knows nobody.
+    pub fn new(options: Options) -> Self {
+        let rng = fastrand::Rng::with_seed(options.seed);
+        Self { options, rng, peers: BTreeMap::new(), commands: VecDeque::new() }
+    }
+
+    /// Takes note of what happened.
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Discovered { node, addresses, source } => self.handle_discovered(now, node, addresses, source),
+            Event::Connected { node, connection, address, inbound } => {
+                self.handle_connected(now, node, Connection { number: connection, inbound, since: now }, address);
+            }
+            Event::Disconnected { node, connection, reason } => self.handle_disconnected(now, node, connection, reason),
+            Event::DialFailed { node, reason } => self.handle_dial_failed(now, node, reason),
+            Event::Pinged { node, rtt } => self.with(node, |peer| peer.rtt = Some(rtt)),
+            Event::Identified { node, agent } => self.with(node, |peer| peer.agent = Some(agent)),
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let room = self.options.max_peers.saturating_sub(self.connected());
+        let due = self.peers.iter_mut().filter(|(_, peer)| peer.dial_at.is_some_and(|at| at <= now));
+        for (count, (node, peer)) in due.enumerate() {
+            if count >= room {
+                peer.dial_at = Some(now + backoff::delay(ATTEMPTS, &mut self.rng));
+                continue;
+            }
+            peer.dial_at = None;
+            peer.dialling = true;
+            self.commands.push_back(Command::Dial { node: *node, addresses: peer.addresses.clone() });
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`PeerManager::handle_timeout`] is to be called, unless something happens before.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.peers.values().filter_map(|peer| peer.dial_at).min()
+    }
+
+    /// How many peers are connected.
+    pub fn connected(&self) -> usize {
+        self.peers.values().filter(|peer| !peer.connections.is_empty()).count()
+    }
+
+    /// What people are shown of every peer.
+    pub fn status(&self) -> Vec<PeerStatus> {
+        let status = |(node, peer): (&NodeId, &Peer)| PeerStatus {
+            node: node.to_string(),
+            state: peer.state(),
+            address: peer.addresses.first().cloned(),
+            rtt_us: peer.rtt.map(|rtt| rtt.as_micros() as u64),
+            agent: peer.agent.clone(),
+            source: peer.source.name().into(),
+            error: peer.error.clone(),
+        };
+        self.peers.iter().map(status).collect()
+    }
+
+    fn with(&mut self, node: NodeId, change: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            change(peer);
+        }
+    }
+
+    fn handle_discovered(&mut self, now: Instant, node: NodeId, addresses: Vec<String>, source: Source) {
+        if node == self.options.me || addresses.is_empty() {
+            return;
+        }
+        let polite = if self.options.me > node { POLITENESS } else { Duration::ZERO };
+        let Some(peer) = self.peer(now, node, source) else { return };
+        if source == Source::Bootstrap {
+            peer.source = source;
+        }
+        let news = addresses.iter().any(|address| !peer.addresses.contains(address));
+        for address in addresses.into_iter().rev() {
+            // What proved good stays first.
+            let at = usize::from(!peer.addresses.is_empty() && !peer.connections.is_empty());
+            if !peer.addresses.contains(&address) {
+                peer.addresses.insert(at, address);
+            }
+        }
+        peer.addresses.truncate(limits::network::ADDRESSES_PER_PEER);
+        if peer.connections.is_empty() && !peer.dialling {
+            let given_up = peer.failures >= ATTEMPTS;
+            if given_up || news {
+                peer.failures = 0;
+            }
+            if given_up || news || peer.dial_at.is_none() {
+                peer.dial_at = Some(now + polite);
+            }
+        }
+    }
+
+    fn handle_connected(&mut self, now: Instant, node: NodeId, new: Connection, address: String) {
+        let number = new.number;
+        let full = self.connected() >= self.options.max_peers;
+        let me_first = self.options.me < node;
+        let Some(peer) = self.peer(now, node, Source::Inbound) else {
+            self.close(node, number, "too many peers");
+            return;
+        };
+        if full && peer.connections.is_empty() {
+            peer.dialling = false;
+            self.close(node, number, "too many peers");
+            return;
+        }
+        // The one that the smaller id dialled survives, where both ends dialled at once; else the newest.
+        let simultaneous = |old: &Connection| now.saturating_duration_since(old.since) < SIMULTANEOUS;
+        let keep_old = |old: &Connection| old.inbound != new.inbound && simultaneous(old) && old.inbound != me_first;
+        if !new.inbound {
+            peer.prefer(address);
+        } else if peer.addresses.is_empty() {
+            peer.addresses.push(address);
+        }
+        (peer.dialling, peer.dial_at, peer.failures, peer.error) = (false, None, 0, None);
+        let surplus = match peer.connections.iter().find(|old| keep_old(old)) {
+            Some(_) => vec![number],
+            None => peer.connections.iter().map(|old| old.number).collect(),
+        };
+        peer.connections.push(new);
+        for number in surplus {
+            self.close(node, number, "another connection is open");
+        }
+    }
+
+    fn handle_disconnected(&mut self, now: Instant, node: NodeId, connection: ConnectionNumber, reason: String) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let Some(at) = peer.connections.iter().position(|open| open.number == connection) else { return };
+        let inbound = peer.connections.remove(at).inbound;
+        if !peer.connections.is_empty() {
+            return;
+        }
+        (peer.rtt, peer.error) = (None, Some(reason));
+        // Of a peer that dialled us, only the port that it dialled from may be known: it comes back by itself.
+        if peer.source == Source::Inbound && inbound {
+            self.peers.remove(&node);
+        } else {
+            peer.failures = 1;
+            peer.dial_at = Some(now + backoff::delay(1, &mut self.rng));
+        }
+    }
+
+    fn handle_dial_failed(&mut self, now: Instant, node: NodeId, reason: String) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.dialling = false;
+        if !peer.connections.is_empty() {
+            return;
+        }
+        peer.failures = peer.failures.saturating_add(1);
+        peer.error = Some(reason);
+        peer.dial_at = match (peer.state(), peer.source) {
+            (PeerState::Failed, Source::Bootstrap) => Some(now + SLOW_LANE),
+            (PeerState::Failed, _) => None,
+            _ => Some(now + backoff::delay(peer.failures, &mut self.rng)),
+        };
+    }
+
+    fn close(&mut self, node: NodeId, connection: ConnectionNumber, reason: &'static str) {
+        self.commands.push_back(Command::Close { node, connection, reason });
+    }
+
+    /// The peer, made if there is room or somebody less useful to forget.
+    fn peer(&mut self, now: Instant, node: NodeId, source: Source) -> Option<&mut Peer> {
+        if !self.peers.contains_key(&node) && self.peers.len() >= limits::network::KNOWN_PEERS {
+            let idle = |peer: &Peer| peer.connections.is_empty() && peer.source != Source::Bootstrap;
+            let oldest = self.peers.iter().filter(|(_, peer)| idle(peer)).min_by_key(|(_, peer)| peer.heard);
+            let forgotten = *oldest?.0;
+            self.peers.remove(&forgotten);
+        }
+        let peer = self.peers.entry(node).or_insert_with(|| Peer {
+            source,
+            addresses: Vec::new(),
+            connections: Vec::new(),
+            dialling: false,
+            dial_at: None,
+            failures: 0,
+            rtt: None,
+            agent: None,
+            error: None,
+            heard: now,
+        });
+        peer.heard = now;
+        Some(peer)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,15 @@
+//! Peers: who is known, who is connected, whom to dial and when. Pure: events and `now` go in, commands and the next
+//! timeout come out.
+//!
+//! It may use `status` (the words for states) and the ground, and must never know libp2p, sockets or a clock. `node` feeds
+//! it with what the network reports and carries its commands back:
+//!
+//! ```text
+//! handle_event(now, event) ─┐
+//! handle_timeout(now) ──────┴─► poll_command() until None; call handle_timeout again at next_timeout()
+//! ```
+
+mod backoff;
+mod manager;
+
+pub use manager::{Command, ConnectionNumber, Event, Options, PeerManager, Source};

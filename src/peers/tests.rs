@@ -1,0 +1,134 @@
+use super::*;
+
+const ME: NodeId = NodeId([5; 32]);
+const SMALLER: NodeId = NodeId([1; 32]);
+const GREATER: NodeId = NodeId([9; 32]);
+
+fn manager(max_peers: usize) -> (PeerManager, Instant) {
+    (PeerManager::new(Options { me: ME, max_peers, seed: 7 }), Instant::now())
+}
+
+fn discovered(node: NodeId, source: Source) -> Event {
+    Event::Discovered { node, addresses: vec!["/ip4/10.0.0.1/udp/1/quic-v1".into()], source }
+}
+
+fn connected(node: NodeId, connection: ConnectionNumber, inbound: bool) -> Event {
+    Event::Connected { node, connection, address: "/ip4/10.0.0.1/udp/1/quic-v1".into(), inbound }
+}
+
+fn disconnected(node: NodeId, connection: ConnectionNumber) -> Event {
+    Event::Disconnected { node, connection, reason: "gone".into() }
+}
+
+fn commands(manager: &mut PeerManager) -> Vec<Command> {
+    std::iter::from_fn(|| manager.poll_command()).collect()
+}
+
+fn dials(manager: &mut PeerManager) -> Vec<NodeId> {
+    let dialled = |command| if let Command::Dial { node, .. } = command { Some(node) } else { None };
+    commands(manager).into_iter().filter_map(dialled).collect()
+}
+
+#[test]
+fn of_two_that_discover_each_other_the_smaller_id_dials_first() {
+    let (mut manager, now) = manager(10);
+    manager.handle_event(now, discovered(GREATER, Source::Mdns));
+    manager.handle_event(now, discovered(SMALLER, Source::Mdns));
+    manager.handle_event(now, discovered(ME, Source::Mdns));
+    manager.handle_timeout(now);
+    assert_eq!(dials(&mut manager), [GREATER]);
+    assert_eq!(manager.next_timeout(), Some(now + POLITENESS));
+    // It did not dial us: it may not have heard us.
+    manager.handle_timeout(now + POLITENESS);
+    assert_eq!(dials(&mut manager), [SMALLER]);
+    assert_eq!(manager.next_timeout(), None);
+}
+
+#[test]
+fn a_simultaneous_dial_ends_in_the_same_connection_on_both_ends() {
+    for first_inbound in [true, false] {
+        let (mut manager, now) = manager(10);
+        manager.handle_event(now, connected(GREATER, 1, first_inbound));
+        manager.handle_event(now, connected(GREATER, 2, !first_inbound));
+        // We have the smaller id: the one that we dialled stays.
+        let closed = if first_inbound { 1 } else { 2 };
+        let reason = "another connection is open";
+        assert_eq!(commands(&mut manager), [Command::Close { node: GREATER, connection: closed, reason }]);
+        manager.handle_event(now, disconnected(GREATER, closed));
+        assert_eq!(manager.connected(), 1);
+    }
+}
+
+#[test]
+fn a_peer_that_restarted_replaces_its_old_connection() {
+    let (mut manager, now) = manager(10);
+    manager.handle_event(now, connected(GREATER, 1, false));
+    manager.handle_event(now + SIMULTANEOUS, connected(GREATER, 2, true));
+    assert!(matches!(commands(&mut manager)[..], [Command::Close { connection: 1, .. }]));
+}
+
+#[test]
+fn a_lost_peer_is_dialled_again_and_given_up_after_some_attempts() {
+    let (mut manager, mut now) = manager(10);
+    manager.handle_event(now, discovered(GREATER, Source::Mdns));
+    manager.handle_timeout(now);
+    manager.handle_event(now, connected(GREATER, 1, false));
+    assert_eq!(manager.status()[0].state, PeerState::Connected);
+    manager.handle_event(now, disconnected(GREATER, 1));
+    assert_eq!(manager.status()[0].state, PeerState::Disconnected);
+    let _ = dials(&mut manager);
+    for _ in 1..ATTEMPTS {
+        now = manager.next_timeout().unwrap();
+        manager.handle_timeout(now);
+        assert_eq!(dials(&mut manager), [GREATER]);
+        manager.handle_event(now, Event::DialFailed { node: GREATER, reason: "nobody there".into() });
+    }
+    assert_eq!(manager.status()[0].state, PeerState::Failed);
+    assert_eq!(manager.status()[0].error.as_deref(), Some("nobody there"));
+    assert_eq!(manager.next_timeout(), None);
+    // Heard again: all is forgiven.
+    manager.handle_event(now, discovered(GREATER, Source::Mdns));
+    manager.handle_timeout(now);
+    assert_eq!(dials(&mut manager), [GREATER]);
+}
+
+#[test]
+fn a_bootstrap_peer_is_never_given_up_for_good() {
+    let (mut manager, mut now) = manager(10);
+    manager.handle_event(now, discovered(GREATER, Source::Bootstrap));
+    for _ in 0..2 * ATTEMPTS {
+        now = manager.next_timeout().unwrap();
+        manager.handle_timeout(now);
+        assert_eq!(dials(&mut manager), [GREATER]);
+        manager.handle_event(now, Event::DialFailed { node: GREATER, reason: "off".into() });
+    }
+}
+
+#[test]
+fn more_than_the_limit_are_turned_away_and_not_dialled() {
+    let (mut manager, now) = manager(1);
+    manager.handle_event(now, connected(GREATER, 1, true));
+    manager.handle_event(now, connected(SMALLER, 2, true));
+    let reason = "too many peers";
+    assert_eq!(commands(&mut manager), [Command::Close { node: SMALLER, connection: 2, reason }]);
+    manager.handle_event(now, discovered(NodeId([6; 32]), Source::Mdns));
+    manager.handle_timeout(now);
+    assert_eq!(commands(&mut manager), []);
+    assert!(manager.next_timeout().unwrap() > now);
+}
+
+#[test]
+fn strangers_cannot_fill_the_memory() {
+    let (mut manager, now) = manager(10);
+    manager.handle_event(now, discovered(GREATER, Source::Bootstrap));
+    for number in 0..2 * limits::network::KNOWN_PEERS as u64 {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        let addresses = (0..100).map(|port| format!("/ip4/10.0.0.1/udp/{port}/quic-v1")).collect();
+        let event = Event::Discovered { node: NodeId(key), addresses, source: Source::Mdns };
+        manager.handle_event(now + Duration::from_millis(number), event);
+    }
+    assert_eq!(manager.peers.len(), limits::network::KNOWN_PEERS);
+    assert!(manager.peers.contains_key(&GREATER), "a bootstrap peer was forgotten");
+    assert!(manager.peers.values().all(|peer| peer.addresses.len() <= limits::network::ADDRESSES_PER_PEER));
+}
