@@ -1,3 +1,4 @@
+pub mod config;
 pub mod content;
 pub mod limits;
 pub mod network;

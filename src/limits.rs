@@ -97,6 +97,16 @@ pub mod kiosk {
     pub const QUERY_BYTES: usize = 256;
 }
 
+/// The configuration.
+pub mod config {
+    /// Bytes of a configuration file.
+    pub const FILE_BYTES: u64 = 64 * 1024;
+    /// Addresses to listen on.
+    pub const LISTEN: usize = 16;
+    /// Peers to dial besides those that are found.
+    pub const BOOTSTRAP: usize = 64;
+}
+
 /// The control socket.
 pub mod control {
     /// Clients at a time.

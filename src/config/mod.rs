@@ -1,0 +1,176 @@
+//! The configuration: what can be set, within which bounds, and where each value comes from.
+//!
+//! A value in the file gives way to one in the environment, and that to a flag. One table ([`KEYS`]) names every key
+//! with its range; reading, errors, `config show` and the annotated example `config/allibrary.toml` all follow it.
+//! It may use the ground alone, and must never know what a value does.
+
+mod address;
+mod error;
+mod keys;
+mod load;
+mod places;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+pub use address::{BootstrapPeer, ParseAddressError, QuicAddress};
+pub use error::{ConfigError, Place, Problem};
+pub use keys::KEYS;
+pub use load::{Flag, Sources};
+pub use places::runtime_folder;
+pub use value::Bytes;
+
+/// UDP port of the node, unless configured otherwise.
+pub const DEFAULT_PORT: u16 = 4720;
+/// TCP port of the page, unless configured otherwise.
+pub const DEFAULT_HTTP_PORT: u16 = 8080;
+
+/// The annotated example, which holds every key with its default.
+pub const EXAMPLE: &str = include_str!("../../config/allibrary.toml");
+
+/// Everything that can be set. [`Config::default`] is what holds without a file, the environment or flags;
+/// [`Config::load`] gives the whole picture, with paths and the name filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The data folder: identity, index, collections, and the library unless `mirror.folder` moves it.
+    pub data: PathBuf,
+    /// The name that people see; the host's name unless set.
+    pub name: String,
+    /// Peers, and how they are reached.
+    pub network: Network,
+    /// The page for readers.
+    pub kiosk: Kiosk,
+    /// Copying the collections of others.
+    pub mirror: Mirror,
+    /// What is logged.
+    pub log: Log,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// Section `network`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// Addresses to listen on.
+    pub listen: Vec<QuicAddress>,
+    /// Peers to dial besides those that are found.
+    pub bootstrap: Vec<BootstrapPeer>,
+    /// Whether to find and be found by mDNS.
+    pub mdns: bool,
+    /// Connected peers at most.
+    pub max_peers: u32,
+    /// The order of ciphers in TLS 1.3.
+    pub ciphers: Ciphers,
+}
+
+/// Which ciphers a connection may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ciphers {
+    /// AES-256-GCM first where the CPU has AES instructions, ChaCha20-Poly1305 first elsewhere.
+    Auto,
+    /// AES-256-GCM and nothing else.
+    Aes256,
+    /// ChaCha20-Poly1305 and nothing else.
+    ChaCha20,
+}
+
+/// Section `kiosk`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kiosk {
+    /// Whether the page is served.
+    pub enabled: bool,
+    /// Where.
+    pub listen: SocketAddr,
+}
+
+/// Section `mirror`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mirror {
+    /// Whether the collections of peers are copied.
+    pub enabled: bool,
+    /// Where finished files stand with their names; `<data>/library` unless set.
+    pub folder: PathBuf,
+    /// Collections (name or id) and publishers (peer id) to copy; all if empty.
+    pub only: Vec<String>,
+    /// Disk space that copying leaves free.
+    pub reserve: Bytes,
+    /// Bytes that one publisher may fill.
+    pub max_bytes_per_publisher: Bytes,
+    /// Items that one publisher may list.
+    pub max_items_per_publisher: u64,
+    /// Collections that one publisher may have here.
+    pub max_collections_per_publisher: u32,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// The least important level that is printed.
+    pub level: log::LevelFilter,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let any = |family: &str| format!("{family}/udp/{DEFAULT_PORT}/quic-v1").parse().expect("a correct address");
+        Self {
+            data: PathBuf::new(),
+            name: String::new(),
+            network: Network {
+                listen: vec![any("/ip4/0.0.0.0"), any("/ip6/::")],
+                bootstrap: Vec::new(),
+                mdns: true,
+                max_peers: 128,
+                ciphers: Ciphers::Auto,
+            },
+            kiosk: Kiosk { enabled: true, listen: (Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT).into() },
+            mirror: Mirror {
+                enabled: false,
+                folder: PathBuf::new(),
+                only: Vec::new(),
+                reserve: Bytes(1_000_000_000),
+                max_bytes_per_publisher: Bytes(100_000_000_000),
+                max_items_per_publisher: 100_000,
+                max_collections_per_publisher: 32,
+            },
+            log: Log { level: log::LevelFilter::Info },
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Where the value of a key of [`KEYS`] comes from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Whether someone has set this key. A default port that is taken moves on; one that was set is an error.
+    pub fn is_explicit(&self, key: &str) -> bool {
+        debug_assert!(KEYS.iter().any(|known| known.name == key), "no such key: {key}");
+        self.origins.contains_key(key)
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// A line of the file, an environment variable or a flag.
+    Set(Place),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Set(place) => place.fmt(f),
+        }
+    }
+}
