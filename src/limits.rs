@@ -83,6 +83,14 @@ pub mod network {
     pub const MDNS_PACKET_BYTES: usize = 9000;
     /// Peers that mDNS remembers.
     pub const MDNS_PEERS: usize = 1024;
+    /// Peers that mDNS believes to be at one source address.
+    pub const MDNS_PEERS_PER_SOURCE: usize = 64;
+    /// Links of mDNS: an interface has one for each address family.
+    pub const MDNS_LINKS: usize = 32;
+    /// Services that mDNS announces, besides the node itself.
+    pub const MDNS_SERVICES: usize = 8;
+    /// Names in one packet's answers that mDNS follows.
+    pub const MDNS_NAMES_PER_PACKET: usize = 64;
 }
 
 /// The kiosk page.

@@ -2,3 +2,5 @@
 //!
 //! It may use `wire`, `peers` and the ground. It turns swarm events into [`NetworkEvent`]s and commands into swarm calls,
 //! and decides nothing.
+
+pub mod mdns;
