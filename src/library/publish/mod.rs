@@ -1,0 +1,68 @@
+//! Publishing: files and folders of this machine into a collection of this node.
+
+use std::{fmt, path::PathBuf};
+
+use super::catalogue::Summary;
+
+/// What to share.
+#[derive(Debug, Clone, Default)]
+pub struct AddRequest {
+    /// Files and folders; folders with all they hold.
+    pub paths: Vec<PathBuf>,
+    /// The name of the collection; without one, that of the folder, if `paths` is a single folder.
+    pub collection: Option<String>,
+    /// Whether to copy the files into the library instead of referring to them where they are.
+    pub copy: bool,
+    /// Whether `/` or a whole home folder may be shared.
+    pub yes: bool,
+}
+
+/// What happens during an add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddEvent {
+    /// A file is being read.
+    File {
+        path: PathBuf,
+        /// Bytes read so far.
+        done: u64,
+        /// Bytes of the file.
+        size: u64,
+    },
+    /// A file was left out on purpose.
+    Skipped { path: PathBuf, why: &'static str },
+    /// A file could not be read: what, why, and what to do.
+    Failed { path: PathBuf, why: String },
+    /// A version with what was found so far is out.
+    Published { version: u64, items: u64 },
+}
+
+/// What an add came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddReport {
+    /// The collection as it is now.
+    pub collection: Summary,
+    /// Files that are new or have new content.
+    pub added: u64,
+    /// Their bytes.
+    pub added_bytes: u64,
+    /// Files that were in the collection already and have not changed.
+    pub unchanged: u64,
+    /// Files that are gone from their folder, and so from the collection.
+    pub removed: u64,
+    /// Files and folders left out on purpose.
+    pub skipped: u64,
+    /// Files that could not be read.
+    pub failed: u64,
+}
+
+impl fmt::Display for AddReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { collection, added, unchanged, removed, skipped, failed, .. } = self;
+        writeln!(
+            f,
+            "{:?}: {added} added, {unchanged} unchanged, {removed} removed, {skipped} skipped, {failed} failed",
+            collection.name
+        )?;
+        write!(f, "everyone on this network can read {} files", collection.items)
+    }
+}
