@@ -3,6 +3,7 @@ pub mod content;
 pub mod library;
 pub mod limits;
 pub mod network;
+pub mod node;
 pub mod peers;
 pub mod status;
 pub mod wire;

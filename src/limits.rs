@@ -121,6 +121,12 @@ pub mod control {
     pub const CLIENTS: usize = 16;
     /// Bytes of one request or reply line.
     pub const LINE_BYTES: usize = 256 * 1024;
+    /// Clients that are being worked for; more wait.
+    pub const OPERATIONS: usize = 2;
+    /// Bytes of content behind one reply line.
+    pub const DATA_BYTES: usize = super::wire::DATA_BYTES as usize;
+    /// Replies that wait for a slow client.
+    pub const REPLY_QUEUE: usize = 4;
 }
 
 const _: () = {

@@ -24,7 +24,7 @@ pub use address::{BootstrapPeer, ParseAddressError, QuicAddress};
 pub use error::{ConfigError, Place, Problem};
 pub use keys::KEYS;
 pub use load::{Flag, Sources};
-pub use places::runtime_folder;
+pub use places::runtime_folders;
 pub use value::Bytes;
 
 /// UDP port of the node, unless configured otherwise.

@@ -1,6 +1,6 @@
 //! The usual places of files (XDG Base Directory Specification 0.8; the Filesystem Hierarchy Standard for root).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::load::Variables;
 
@@ -23,15 +23,22 @@ fn base(variables: &Variables, variable: &str, below_home: &str) -> Option<PathB
     absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
 }
 
-/// The folder of sockets: short-lived, private to the user, and short enough for a socket's path.
-pub fn runtime_folder() -> PathBuf {
-    if is_root() {
-        return "/run/allibrary".into();
+/// Folders for the control socket, best first: a node takes the first that it can use, a command looks into all. They
+/// are private to the user, and short enough for a socket's path. The last ones differ from the first because a service
+/// or a cron job may not be told what a login shell is.
+pub fn runtime_folders() -> Vec<PathBuf> {
+    let user = rustix::process::geteuid();
+    let temporary = PathBuf::from(format!("/tmp/allibrary-{}", user.as_raw()));
+    let system = PathBuf::from("/run/allibrary");
+    if user.is_root() {
+        return vec![system, temporary];
     }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) if Path::new(&folder).is_absolute() => PathBuf::from(folder).join("allibrary"),
-        _ => format!("/tmp/allibrary-{}", rustix::process::geteuid().as_raw()).into(),
-    }
+    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let usual = PathBuf::from(format!("/run/user/{}", user.as_raw()));
+    let mut folders: Vec<_> = session.into_iter().chain([usual]).map(|folder| folder.join("allibrary")).collect();
+    folders.dedup();
+    folders.extend([temporary, system]);
+    folders
 }
 
 fn is_root() -> bool {

@@ -174,11 +174,11 @@ fn announces_twice_and_on_change_and_not_without_address() {
         let packets = sent(engine).into_iter().filter(|sent| packet::is_response(&Packet::parse(&sent.bytes).unwrap()));
         packets.map(|sent| Packet::parse(&sent.bytes).unwrap().answers[0].ttl).collect::<Vec<_>>()
     };
-    assert_eq!(announced(&mut engine), []);
+    assert_eq!(announced(&mut engine), [0u32; 0]);
     engine.set_addresses(now, vec![listen(1)]);
     assert_eq!(announced(&mut engine), [360]);
     engine.set_addresses(now, vec![listen(1)]);
-    assert_eq!(announced(&mut engine), [], "nothing changed");
+    assert_eq!(announced(&mut engine), [0u32; 0], "nothing changed");
     for (after, expected) in [(1, vec![360]), (2, vec![]), (3, vec![])] {
         engine.handle_timeout(now + after * SECOND);
         assert_eq!(announced(&mut engine), expected, "after {after} s");

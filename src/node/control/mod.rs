@@ -1,0 +1,248 @@
+//! The control socket: how the command line talks to a running node.
+//!
+//! A Unix socket in the runtime folder, open to its owner alone. A client sends one [`Request`] as a line of JSON; the
+//! node answers with [`Reply`] lines, the last of which is [`Reply::Done`] or [`Reply::Error`], and closes. After a
+//! [`Reply::Data`] line the bytes that it announces follow as they are. The same replies are what the program prints
+//! with `--json`: fields are only ever added.
+
+mod client;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+pub use client::Client;
+pub use server::{Handler, Server};
+
+use crate::status::NodeStatus;
+
+/// What a client may ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Share files and folders; paths are absolute.
+    Add { paths: Vec<PathText>, collection: Option<String>, copy: bool, yes: bool },
+    /// List the collections, or the items of one.
+    List { collection: Option<String> },
+    /// Stop sharing or mirroring: collections, or items as `COLLECTION/PATH`.
+    Remove { names: Vec<String> },
+    /// Send the bytes of a blob; the beginning of its id is enough if no other begins so.
+    Get { id: String },
+    /// Read and check blobs, all if none is named.
+    Verify { ids: Vec<String> },
+    /// The whole state of the node.
+    Status,
+}
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Reply {
+    /// A file is being read. Comes often, and is left out when the client is slow.
+    Reading { path: String, done_bytes: u64, size_bytes: u64 },
+    /// A file was left out on purpose.
+    Skipped { path: String, reason: String },
+    /// A file could not be read.
+    Unreadable { path: String, reason: String },
+    /// A version of the collection is out, with what was found so far.
+    Published { version: u64, items: u64 },
+    /// An add is complete.
+    Added {
+        collection: CollectionInfo,
+        added: u64,
+        added_bytes: u64,
+        unchanged: u64,
+        removed: u64,
+        skipped: u64,
+        unreadable: u64,
+    },
+    /// A collection.
+    Collection(CollectionInfo),
+    /// An item of a collection.
+    Item(ItemInfo),
+    /// A collection or an item was removed. `kept` says that it was mirrored, and is remembered as not wanted.
+    Removed { name: String, items: u64, mirrored: bool },
+    /// The blob that follows in [`Reply::Data`].
+    Blob { id: String, size_bytes: u64 },
+    /// Bytes of it, behind this line.
+    Data {
+        bytes: usize,
+        #[serde(skip)]
+        content: Vec<u8>,
+    },
+    /// A blob was checked; `fault` says what is wrong with it.
+    Verified { id: String, size_bytes: u64, paths: Vec<String>, fault: Option<String> },
+    /// All blobs were checked.
+    Checked { blobs: u64, bytes: u64, damaged: u64 },
+    /// The state of the node.
+    Status(Box<NodeStatus>),
+    /// All was done.
+    Done,
+    /// It could not be done; what was told before holds.
+    Error(OpError),
+}
+
+/// A collection, as `ls` tells of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectionInfo {
+    /// Its folder below the library, unique on this node: how commands name it.
+    pub folder: String,
+    /// What its publisher calls it.
+    pub name: String,
+    /// The publisher's peer id.
+    pub publisher: String,
+    /// Which of the publisher's collections, as 32 hexadecimal digits.
+    pub id: String,
+    /// The newest version known here.
+    pub version: u64,
+    /// Items, and their bytes.
+    pub items: u64,
+    /// See `items`.
+    pub bytes: u64,
+    /// Items that are complete here, and their bytes.
+    pub held_items: u64,
+    /// See `held_items`.
+    pub held_bytes: u64,
+    /// Whether this node publishes it.
+    pub mine: bool,
+}
+
+/// An item, as `ls COLLECTION` tells of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemInfo {
+    /// The content id.
+    pub id: String,
+    /// Where it stands in the collection.
+    pub path: String,
+    /// Its bytes.
+    pub size_bytes: u64,
+    /// Empty if unknown.
+    pub title: String,
+    /// Empty if unknown.
+    pub author: String,
+    /// Empty if unknown.
+    pub language: String,
+    /// Whether all its bytes are here.
+    pub held: bool,
+    /// Whether its publisher still offers it.
+    pub offered: bool,
+}
+
+/// Why an operation ended early, in words for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Error)]
+#[error("{message}")]
+pub struct OpError {
+    /// What a program acts on.
+    pub kind: FailureKind,
+    /// What happened, where, and what to do.
+    pub message: String,
+}
+
+/// The reasons that programs tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// None of the others.
+    Failed,
+    /// The data folder is open in another process.
+    InUse,
+    /// No such collection, item or blob.
+    NotFound,
+    /// Bytes on disk are damaged or gone.
+    Damaged,
+    /// No space is left, or a limit is reached.
+    NoSpace,
+    /// Not without `--yes`.
+    Refused,
+    /// The client went away.
+    Gone,
+}
+
+impl OpError {
+    /// With these words.
+    pub fn new(kind: FailureKind, message: impl ToString) -> Self {
+        Self { kind, message: message.to_string() }
+    }
+
+    /// The client is gone: there is nobody to tell.
+    pub fn gone() -> Self {
+        Self::new(FailureKind::Gone, "the client went away")
+    }
+}
+
+/// A path in JSON: a text, or a list of bytes where it is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathText(pub PathBuf);
+
+impl Serialize for PathText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => self.0.as_os_str().as_bytes().serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PathText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            Bytes(Vec<u8>),
+        }
+        Ok(Self(match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.into(),
+            Form::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        }))
+    }
+}
+
+/// Why there is no control socket, or no answer over it.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// No runtime folder could be made or trusted.
+    #[error("no folder for the control socket: {0}")]
+    NoFolder(String),
+    /// The socket belongs to another user.
+    #[error(
+        "a node runs on this data folder as another user; run the command as that user (sudo, for a system service)"
+    )]
+    OtherUser,
+    /// Reading or writing failed.
+    #[error("control socket {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// The other side does not speak this protocol.
+    #[error(
+        "the node gave an answer that this version does not understand; use the same version of allibrary on both sides"
+    )]
+    Protocol,
+    /// The node ended before the answer was complete.
+    #[error("the node stopped before it was done; see its log")]
+    Stopped,
+}
+
+/// The name of the socket of a data folder: short, because a socket's path has at most 107 bytes.
+///
+/// # Errors
+/// If the folder does not exist.
+fn socket_name(data: &Path) -> io::Result<String> {
+    let folder = data.canonicalize()?;
+    Ok(format!("{:.12}.sock", crate::content::ContentId::of(folder.as_os_str().as_bytes())))
+}
+
+/// The line of a message.
+fn to_line(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("messages hold only what JSON can");
+    line.push(b'\n');
+    line
+}
