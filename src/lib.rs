@@ -6,4 +6,5 @@ pub mod network;
 pub mod node;
 pub mod peers;
 pub mod status;
+pub mod store;
 pub mod wire;

@@ -63,6 +63,14 @@ pub mod store {
     pub const SMALL_FILES_PER_SYNC: usize = 64;
     /// Bytes of a running download between two checkpoints.
     pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+    /// Files that the index knows for one blob; it may have more names, which are not written down.
+    pub const LOCATIONS: usize = 8;
+    /// Bytes of a path below the library folder.
+    pub const LIBRARY_PATH_BYTES: usize = 1024 + 256;
+    /// Bytes of a path that is stored relative to a folder that was shared; for longer ones the file's own folder is.
+    pub const RELATIVE_PATH_BYTES: usize = LIBRARY_PATH_BYTES;
+    /// Files of one name that are set aside before the store gives up.
+    pub const SET_ASIDE: u32 = 1000;
 }
 
 /// Connections, streams and queues.

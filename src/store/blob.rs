@@ -1,0 +1,208 @@
+//! Reading blobs. Every byte is verified in the buffer that is handed out.
+
+use std::{fs::File, io, ops::Range};
+
+use super::{
+    Fault, ReadError, Store, StoreError,
+    errors::at,
+    files::is_same,
+    index::{Location, Record},
+    place::is_at,
+    tree::{ProofError, Tree},
+};
+use crate::{
+    content::ContentId,
+    limits::{GROUP_BYTES, wire::DATA_BYTES},
+};
+
+/// A blob that is open for reading. It stays readable when its file is deleted or renamed meanwhile.
+pub struct Blob {
+    store: Store,
+    id: ContentId,
+    size: u64,
+    tree: Tree,
+    outboard: Option<File>,
+    source: Source,
+}
+
+enum Source {
+    /// A file that holds all of it; which, to write down that it does not.
+    File(File, Location),
+    /// A download, and which ranges are here.
+    Partial(File, Vec<Range<u64>>),
+}
+
+impl Store {
+    /// Opens a blob for verified reading; of one that is being downloaded, what is here by now.
+    pub fn blob(&self, id: &ContentId) -> Result<Blob, ReadError> {
+        let record = self.0.index.record(id)?;
+        let opened = record.as_ref().map(|record| self.open_good(record)).transpose()?;
+        let (size, source) = match opened {
+            Some(Ok(source)) => (record.map_or(0, |record| record.size), source),
+            failed => {
+                let fault = failed.and_then(Result::err);
+                let Some(partial) = self.partials().get(id).cloned() else {
+                    return Err(
+                        fault.map_or(ReadError::NotFound(*id), |fault| ReadError::Unavailable { id: *id, fault })
+                    );
+                };
+                let path = self.part_path(id);
+                let file = File::open(&path).map_err(at(&path))?;
+                (partial.size(), Source::Partial(file, partial.verified_ranges()))
+            }
+        };
+        let tree = Tree::new(id, size);
+        let outboard = (tree.outboard_bytes() > 0).then(|| File::open(self.outboard_path(id))).transpose();
+        // Without its outboard the blob can't be proven; reading then says that it is damaged.
+        let outboard = outboard.unwrap_or_else(|error| {
+            log::warn!("cannot open the outboard of {id}: {error}; `allibrary verify` builds it again");
+            None
+        });
+        Ok(Blob { store: self.clone(), id: *id, size, tree, outboard, source })
+    }
+
+    /// The first of its files that opens with the right size; those that do not are written down as missing or changed.
+    fn open_good(&self, record: &Record) -> Result<Result<Source, Fault>, StoreError> {
+        let mut worst = Fault::Missing;
+        for location in &record.locations {
+            if let Some(fault @ (Fault::Changed | Fault::Damaged)) = location.fault {
+                worst = fault;
+                continue;
+            }
+            let fault = match self.open_location(location) {
+                Ok(file) if file.metadata().is_ok_and(|metadata| metadata.len() == record.size) => {
+                    // A medium that was away is back.
+                    self.set_fault(&record.id, location, None)?;
+                    return Ok(Ok(Source::File(file, location.clone())));
+                }
+                Ok(_) => Fault::Changed,
+                Err(_) => Fault::Missing,
+            };
+            self.set_fault(&record.id, location, Some(fault))?;
+            worst = fault;
+        }
+        Ok(Err(worst))
+    }
+
+    fn set_fault(&self, id: &ContentId, location: &Location, fault: Option<Fault>) -> Result<(), StoreError> {
+        if location.fault == fault {
+            return Ok(());
+        }
+        if let Some(fault) = fault {
+            log::warn!("{} is {fault}", self.roots().path(location).display());
+        }
+        self.0.index.change(&[*id], &mut |_, record| {
+            let mut record = record?;
+            for known in &mut record.locations {
+                // Not if it was imported again meanwhile.
+                if is_at(known, location.root, &location.path)
+                    && (known.mtime_ns, known.inode) == (location.mtime_ns, location.inode)
+                {
+                    known.fault = fault;
+                }
+            }
+            Some(record)
+        })
+    }
+}
+
+impl Blob {
+    /// Which blob it is.
+    pub fn id(&self) -> ContentId {
+        self.id
+    }
+
+    /// Bytes of the whole blob.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Which ranges can be read: all of it, or what of a download was here when it was opened. Ascending, whole groups.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        match &self.source {
+            Source::File(..) if self.size == 0 => Vec::new(),
+            Source::File(..) => vec![0..self.size],
+            Source::Partial(_, ranges) => ranges.clone(),
+        }
+    }
+
+    /// Verified bytes of any range of at most [`DATA_BYTES`].
+    pub fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+        if range.start > range.end || range.end > self.size || range.end - range.start > DATA_BYTES {
+            return Err(ReadError::Range { start: range.start, end: range.end });
+        }
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let start = range.start / GROUP_BYTES * GROUP_BYTES;
+        let groups = start..range.end.next_multiple_of(GROUP_BYTES).min(self.size);
+        let mut bytes = self.prove(&groups, false)?;
+        bytes.truncate((range.end - start) as usize);
+        bytes.drain(..(range.start - start) as usize);
+        Ok(bytes)
+    }
+
+    /// The same groups in bao's response encoding, what `wire::blob::Data::encoded` holds. The range is of whole groups, at
+    /// most [`DATA_BYTES`], or ends at the blob's end.
+    pub fn encode(&mut self, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+        if !is_groups(&range, self.size) {
+            return Err(ReadError::Range { start: range.start, end: range.end });
+        }
+        self.prove(&range, true)
+    }
+
+    fn prove(&mut self, range: &Range<u64>, with_hashes: bool) -> Result<Vec<u8>, ReadError> {
+        loop {
+            let file = match &self.source {
+                Source::File(file, _) => file,
+                Source::Partial(file, ranges) => {
+                    if !ranges.iter().any(|here| here.start <= range.start && range.end <= here.end) {
+                        return Err(ReadError::Range { start: range.start, end: range.end });
+                    }
+                    file
+                }
+            };
+            match self.tree.prove(file, self.outboard.as_ref(), range, with_hashes) {
+                Ok(bytes) => return Ok(bytes),
+                Err(ProofError::Wrong { offset }) => self.next_source(offset)?,
+                Err(ProofError::Io(error)) => {
+                    log::warn!("cannot read {}: {error}", self.id);
+                    self.next_source(range.start)?;
+                }
+            }
+        }
+    }
+
+    /// Writes down that the file is bad, and goes on with another that holds the same blob, if there is one.
+    fn next_source(&mut self, offset: u64) -> Result<(), ReadError> {
+        let Source::File(file, location) = &self.source else {
+            return Err(ReadError::Damaged { id: self.id, fault: Fault::Damaged, offset });
+        };
+        let same = file.metadata().is_ok_and(|metadata| is_same(location, self.size, &metadata));
+        let fault = if same { Fault::Damaged } else { Fault::Changed };
+        self.store.set_fault(&self.id, location, Some(fault))?;
+        let record = self.store.0.index.record(&self.id)?;
+        match record.map(|record| self.store.open_good(&record)).transpose()? {
+            Some(Ok(source)) => {
+                self.source = source;
+                Ok(())
+            }
+            _ => Err(ReadError::Damaged { id: self.id, fault, offset }),
+        }
+    }
+}
+
+/// Whether a range is of whole groups of a blob of this size, and not too long for one message.
+pub(super) fn is_groups(range: &Range<u64>, size: u64) -> bool {
+    range.start < range.end
+        && range.end <= size
+        && range.end - range.start <= DATA_BYTES
+        && range.start.is_multiple_of(GROUP_BYTES)
+        && (range.end.is_multiple_of(GROUP_BYTES) || range.end == size)
+}
+
+impl From<io::Error> for ProofError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

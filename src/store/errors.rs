@@ -1,0 +1,133 @@
+//! What can go wrong, in words for people.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use super::Fault;
+use crate::content::ContentId;
+
+/// Why the store could not do it. Unless a variant says otherwise, nothing that was acknowledged before is lost.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another process has the data folder open.
+    #[error("another node (process {pid}) already uses {data}; stop it, or choose another folder with --data", data = data.display())]
+    Locked { data: PathBuf, pid: u32 },
+    /// A newer version of the program wrote this data folder.
+    #[error(
+        "the data folder was written by a newer version (index schema {found}, this version knows {known}); update allibrary"
+    )]
+    NewerSchema { found: u32, known: u32 },
+    /// The disk is full, or would hold less than the reserve. Try again when there is room.
+    #[error("no space left for {folder}: at least {missing_bytes} bytes are missing (reserve included); free some, or lower the reserve", folder = folder.display())]
+    NoSpace { folder: PathBuf, missing_bytes: u64 },
+    /// A key, a value or a name is longer than the index takes. Nothing of the batch was written.
+    #[error("{bytes} bytes are too long for the index, which takes {max}")]
+    TooLarge { bytes: usize, max: usize },
+    /// The blob is already being downloaded.
+    #[error("{0} is already being downloaded")]
+    Busy(ContentId),
+    /// The blob is already complete.
+    #[error("{0} is already here")]
+    AlreadyHere(ContentId),
+    /// The store does not know the blob, or does not have its bytes.
+    #[error("{0} is not here")]
+    NotFound(ContentId),
+    /// Another size of this blob has been proven, or its id is that of another size.
+    #[error("{id} does not have {claimed} bytes")]
+    WrongSize { id: ContentId, claimed: u64 },
+    /// A folder on the way is a symbolic link or a file: the store does not write through it.
+    #[error("{path} does not lead to a folder of the library (a symbolic link or a file is in the way); move it away", path = path.display())]
+    OutsideLibrary { path: PathBuf },
+    /// The index failed. It is rebuilt on the next start if it is damaged.
+    #[error("the index failed ({0}); restart the node, a damaged index is then set aside and rebuilt")]
+    Index(String),
+    /// A file or folder could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl StoreError {
+    /// An I/O error at `path`; a full disk is told apart.
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { folder: path.parent().unwrap_or(path).to_owned(), missing_bytes: 1 }
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+}
+
+/// `map_err(at(path))`: the error names the file.
+pub(super) fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> StoreError {
+    move |error| StoreError::io(path, error.into())
+}
+
+/// Why a file was not imported. The store is as it was.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// A folder, pipe, socket or device.
+    #[error("{path} is not a regular file; only files can be shared", path = path.display())]
+    NotAFile { path: PathBuf },
+    /// The file is gone, or this user may not read it.
+    #[error("cannot read {path}: {source}; {fix}", path = path.display())]
+    Unreadable { path: PathBuf, source: io::Error, fix: &'static str },
+    /// Somebody wrote to the file while it was read. Try again later.
+    #[error("{path} changed while it was read; add it again when nobody writes to it", path = path.display())]
+    Changed { path: PathBuf },
+    /// The store itself failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ImportError {
+    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
+        let fix = match source.kind() {
+            io::ErrorKind::PermissionDenied => "let this user read it (chmod a+r, and a+rx for its folders)",
+            io::ErrorKind::NotFound => "check the name",
+            _ => "check the disk it is on",
+        };
+        Self::Unreadable { path: path.to_owned(), source, fix }
+    }
+}
+
+/// Why bytes of a blob were not handed out. None were.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The store does not know this blob.
+    #[error("{0} is not here")]
+    NotFound(ContentId),
+    /// The blob was here, but no file holds its bytes any more.
+    #[error("{id} is not available: its file is {fault}")]
+    Unavailable { id: ContentId, fault: Fault },
+    /// The bytes on disk are not those of the blob; it is marked as unavailable.
+    #[error("{id} is {fault} near byte {offset}")]
+    Damaged { id: ContentId, fault: Fault, offset: u64 },
+    /// The range is empty, too long, not of whole groups where that is asked for, or not here.
+    #[error("bytes {start} to {end} cannot be read: the range is too long, reaches behind the end or is not here")]
+    Range { start: u64, end: u64 },
+    /// The store itself failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why bytes of a download were not kept. What was verified before stays.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The bytes or hashes do not prove what the id promises; nothing was written.
+    #[error("the bytes received are not those of {0}")]
+    Corrupt(ContentId),
+    /// The range is empty, too long, or not of whole groups; nothing was written.
+    #[error("bytes {start} to {end} are not a range of whole groups of this blob")]
+    Range { start: u64, end: u64 },
+    /// [`Download::finish`](super::Download::finish) before all bytes are here.
+    #[error("{missing_bytes} bytes are still missing")]
+    Incomplete { missing_bytes: u64 },
+    /// The store itself failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,261 @@
+//! Taking files in: in place, or as copies.
+
+use std::{
+    fs::{File, Metadata},
+    io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Advice, fadvise};
+
+use super::{
+    ImportError, LibraryPath, Store, StoreError,
+    errors::at,
+    files::{LIBRARY, Temp, is_same, location, mtime_ns, sync_folder},
+    index::{Location, Record},
+    paths::{Folder, open_regular},
+    tree,
+};
+use crate::{content::ContentId, limits::NO_OUTBOARD_BYTES};
+
+/// A file that was hashed and is not yet in the index: see [`Store::commit`]. Dropping it undoes the import.
+pub struct Imported {
+    id: ContentId,
+    size: u64,
+    location: Location,
+    outboard: Option<Temp>,
+    copy: Option<Temp>,
+}
+
+impl Imported {
+    /// The id of its bytes.
+    pub fn id(&self) -> ContentId {
+        self.id
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Store {
+    /// Hashes a file, following a symbolic link, and builds its outboard. `progress` is called with the bytes hashed so
+    /// far. Nothing is in the index before [`Store::commit`].
+    pub fn import_in_place(&self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Imported, ImportError> {
+        let path = absolute(path)?;
+        let hashed = self.hash_file(&path, None, progress)?;
+        let (root, relative) = self.root_of(&path)?;
+        Ok(Imported {
+            id: hashed.id,
+            size: hashed.metadata.len(),
+            location: location(root, relative, &hashed.metadata),
+            outboard: hashed.outboard,
+            copy: None,
+        })
+    }
+
+    /// The same with a copy, which [`Store::commit`] moves to `library/<to>`.
+    pub fn import_copy(
+        &self,
+        path: &Path,
+        to: &LibraryPath,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Imported, ImportError> {
+        let path = absolute(path)?;
+        let expected = std::fs::metadata(&path).map_err(|error| ImportError::unreadable(&path, error))?;
+        self.check_room(expected.len())?;
+        let copy = Temp::create(self.0.incoming.join(self.temp_name()))?;
+        let hashed = self.hash_file(&path, Some(&copy), progress)?;
+        let metadata = copy.file.metadata().map_err(at(&copy.path))?;
+        Ok(Imported {
+            id: hashed.id,
+            size: metadata.len(),
+            location: location(LIBRARY, to.as_str().into(), &metadata),
+            outboard: hashed.outboard,
+            copy: Some(copy),
+        })
+    }
+
+    /// Puts imports into the index; durable when it returns.
+    pub fn commit(&self, imported: Vec<Imported>) -> Result<(), StoreError> {
+        let mut located = Vec::with_capacity(imported.len());
+        let mut folders: Vec<PathBuf> = Vec::new();
+        for mut import in imported {
+            if let Some(copy) = import.copy.take() {
+                copy.file.sync_all().map_err(at(&copy.path))?;
+                let path = std::mem::take(&mut import.location.path);
+                import.location = self.name_file(&copy, &path, &import.id, &mut folders)?;
+            }
+            if let Some(outboard) = import.outboard.take() {
+                self.keep_outboard(&import.id, &outboard, &mut folders)?;
+            }
+            located.push((import.id, import.size, import.location));
+        }
+        folders.sort_unstable();
+        folders.dedup();
+        for folder in &folders {
+            sync_folder(folder)?;
+        }
+        self.record(located)
+    }
+
+    /// Whether the index knows this file as one that holds the blob, and size, time of change and inode are as they were.
+    pub fn is_unchanged(&self, id: &ContentId, path: &Path) -> Result<bool, StoreError> {
+        let path = std::path::absolute(path).map_err(at(path))?;
+        let Some((record, (root, relative))) = self.0.index.record(id)?.zip(self.known_root_of(&path)) else {
+            return Ok(false);
+        };
+        let known = record.locations.iter().find(|it| it.root == root && it.path == relative && it.fault.is_none());
+        let Some((location, metadata)) = known.zip(std::fs::metadata(&path).ok()) else { return Ok(false) };
+        Ok(is_same(location, record.size, &metadata))
+    }
+
+    /// Moves a synced and verified outboard to its place. The folder is yet to be synced.
+    pub(super) fn keep_outboard(
+        &self,
+        id: &ContentId,
+        outboard: &Temp,
+        folders: &mut Vec<PathBuf>,
+    ) -> Result<(), StoreError> {
+        outboard.file.sync_data().map_err(at(&outboard.path))?;
+        self.make_outboard_folder(id)?;
+        let path = self.outboard_path(id);
+        // An outboard that is there has the same bytes, or wrong ones.
+        std::fs::rename(&outboard.path, &path).map_err(at(&path))?;
+        folders.extend(path.parent().map(Path::to_owned));
+        Ok(())
+    }
+
+    /// Writes down where blobs are; files and folders are synced before.
+    pub(super) fn record(&self, located: Vec<(ContentId, u64, Location)>) -> Result<(), StoreError> {
+        let ids: Vec<_> = located.iter().map(|(id, ..)| *id).collect();
+        let mut located = located.into_iter();
+        self.0.index.change(&ids, &mut |id, old| {
+            let (_, size, location) = located.next().expect("change calls once for each id");
+            let mut record = old.unwrap_or(Record { id: *id, size, locations: Vec::new() });
+            record.locations.retain(|it| it.root != location.root || it.path != location.path);
+            if !record.has_room(&location) {
+                // A file that is good is worth more than one that is not; beyond that, names are not written down.
+                let Some(at) = record.locations.iter().position(|it| it.fault.is_some()) else { return Some(record) };
+                record.locations.remove(at);
+            }
+            record.locations.push(location);
+            Some(record)
+        })
+    }
+
+    pub(super) fn hash_file(
+        &self,
+        path: &Path,
+        copy: Option<&Temp>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Hashed, ImportError> {
+        // Looked at before it is opened: opening a device can do things.
+        let before = std::fs::metadata(path).map_err(|error| ImportError::unreadable(path, error))?;
+        if !before.is_file() {
+            return Err(ImportError::NotAFile { path: path.to_owned() });
+        }
+        let file = open_regular(path).map_err(|error| ImportError::unreadable(path, error))?;
+        self.hash_open_file(file, path, copy, progress)
+    }
+
+    fn hash_open_file(
+        &self,
+        file: File,
+        path: &Path,
+        copy: Option<&Temp>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Hashed, ImportError> {
+        let unreadable = |error| ImportError::unreadable(path, error);
+        let before = file.metadata().map_err(unreadable)?;
+        let outboard = (before.len() > NO_OUTBOARD_BYTES)
+            .then(|| Temp::create(self.0.data.join("outboard").join(self.temp_name())))
+            .transpose()?;
+        // Read-ahead is larger then. A file system that does not know the advice does well enough without.
+        let _ = fadvise(&file, 0, None, Advice::Sequential);
+        let mut source = Source { file: &file, copy: copy.map(|copy| &copy.file), done: 0, progress, failed: None };
+        let id = match tree::hash(&mut source, before.len(), outboard.as_ref().map(|temp| &temp.file)) {
+            Ok(id) => id,
+            Err(error) => return Err(source.failure(error, path, copy, outboard.as_ref())),
+        };
+        let after = std::fs::metadata(path).map_err(unreadable)?;
+        let end = file.metadata().map_err(unreadable)?;
+        if !is_untouched(&before, &end) || !is_untouched(&before, &after) {
+            return Err(ImportError::Changed { path: path.to_owned() });
+        }
+        Ok(Hashed { id, metadata: before, outboard })
+    }
+}
+
+/// A file whose id is known.
+pub(super) struct Hashed {
+    pub(super) id: ContentId,
+    pub(super) metadata: Metadata,
+    pub(super) outboard: Option<Temp>,
+}
+
+/// The file that is read; each piece goes to the copy as it passes.
+struct Source<'a> {
+    file: &'a File,
+    copy: Option<&'a File>,
+    done: u64,
+    progress: &'a mut dyn FnMut(u64),
+    failed: Option<Failed>,
+}
+
+enum Failed {
+    Reading,
+    Copying,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer).inspect_err(|_| self.failed = Some(Failed::Reading))?;
+        if let Some(mut copy) = self.copy {
+            copy.write_all(&buffer[..read]).inspect_err(|_| self.failed = Some(Failed::Copying))?;
+        }
+        self.done += read as u64;
+        (self.progress)(self.done);
+        Ok(read)
+    }
+}
+
+impl Source<'_> {
+    /// Whose error it was.
+    fn failure(&self, error: io::Error, path: &Path, copy: Option<&Temp>, outboard: Option<&Temp>) -> ImportError {
+        match (&self.failed, copy, outboard) {
+            // It ended early.
+            (None, ..) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                ImportError::Changed { path: path.to_owned() }
+            }
+            (Some(Failed::Copying), Some(temp), _) | (None, _, Some(temp)) => StoreError::io(&temp.path, error).into(),
+            _ => ImportError::unreadable(path, error),
+        }
+    }
+}
+
+fn is_untouched(before: &Metadata, after: &Metadata) -> bool {
+    (before.dev(), before.ino(), before.len(), mtime_ns(before))
+        == (after.dev(), after.ino(), after.len(), mtime_ns(after))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ImportError> {
+    Ok(std::path::absolute(path).map_err(at(path))?)
+}
+
+impl Store {
+    /// Moves a synced file to its name in the library, without overwriting: the same blob is kept as it is, anything else
+    /// is set aside. The folder is added to `folders`, which are yet to be synced.
+    pub(super) fn name_file(
+        &self,
+        temp: &Temp,
+        to: &[u8],
+        id: &ContentId,
+        folders: &mut Vec<PathBuf>,
+    ) -> Result<Location, StoreError> {
+        let source = Folder::open(&self.0.incoming)?;
+        self.name_incoming(&source, temp.name(), to, id, folders)
+    }
+}

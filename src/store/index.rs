@@ -1,0 +1,384 @@
+//! The index: blob records and small state of other parts in sled.
+//!
+//! | key | value |
+//! |---|---|
+//! | `S` | schema version, u32 LE |
+//! | `R`, number u32 BE | an absolute folder that in-place files are below |
+//! | `B`, first 12 bits of the id as u16 BE, slot | a page: postcard `Vec<Record>`, sorted by id |
+//! | `T`, table, key | a value of another part |
+//!
+//! Many records share a page, for sled's memory follows the number of its own records, not their bytes.
+//!
+//! # Durability
+//! `flush()` of sled 0.34 does not survive a power cut on Linux. What does: one writer, batches of at most
+//! [`BATCH_RECORDS`] and [`BATCH_BYTES`], values of at most [`VALUE_BYTES`], `flush()`, then `sync_data()` on a descriptor
+//! of our own of sled's file `db`. Only then is a write acknowledged.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::ErrorKind,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Fault,
+    errors::{StoreError, at},
+};
+use crate::{
+    content::ContentId,
+    limits::store::{BATCH_BYTES, BATCH_RECORDS, VALUE_BYTES},
+};
+
+/// Counts up when an older program could not read what this one writes.
+const SCHEMA: u32 = 1;
+/// sled's page cache. Its memory follows the records touched anyway.
+const CACHE_BYTES: u64 = 1024 * 1024;
+
+/// What is stored of a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) id: ContentId,
+    pub(super) size: u64,
+    /// Never empty; how many fit is [`Record::has_room`]'s to say.
+    pub(super) locations: Vec<Location>,
+}
+
+/// A file that holds a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Location {
+    /// Number of the folder that `path` is relative to; 0 is the library.
+    pub(super) root: u32,
+    /// Any bytes that a file name may have.
+    pub(super) path: Vec<u8>,
+    pub(super) mtime_ns: i64,
+    pub(super) inode: u64,
+    /// None as long as nobody found the file gone or wrong.
+    pub(super) fault: Option<Fault>,
+}
+
+impl Record {
+    /// Whether the record with one more location still fits in a page of its own.
+    pub(super) fn has_room(&self, location: &Location) -> bool {
+        self.locations.len() < crate::limits::store::LOCATIONS
+            && encode(self).len() + location.path.len() + 32 <= VALUE_BYTES - 8
+    }
+
+    pub(super) fn is_available(&self) -> bool {
+        self.locations.iter().any(|location| location.fault.is_none())
+    }
+}
+
+type Page = Vec<Record>;
+/// Encoded pages that are to be written together.
+type Pending = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What the index counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) blobs: u64,
+    pub(super) bytes: u64,
+}
+
+pub(super) struct Index {
+    db: sled::Db,
+    /// The one writer: our own descriptor of sled's file, and what it counted.
+    writer: Mutex<Writer>,
+    rebuilt: bool,
+}
+
+struct Writer {
+    db_file: File,
+    count: Count,
+}
+
+impl Index {
+    /// Opens `<data>/index`. A damaged one is moved aside as `index.damaged-N`, and an empty one takes its place.
+    pub(super) fn open(data: &Path) -> Result<Self, StoreError> {
+        let path = data.join("index");
+        match Self::try_open(&path) {
+            Err(StoreError::Index(reason)) => {
+                let aside = free_name(data);
+                std::fs::rename(&path, &aside).map_err(at(&path))?;
+                log::warn!(
+                    "the index was damaged ({reason}) and is now {}; a new one is built from the files, no content is lost",
+                    aside.display()
+                );
+                Ok(Self { rebuilt: true, ..Self::try_open(&path)? })
+            }
+            other => other,
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, StoreError> {
+        let is_new = !path.join("db").exists();
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::LowSpace)
+            // We flush ourselves, and a node at rest should not wake up.
+            .flush_every_ms(None);
+        let db = guarded(|| config.open())?;
+        let db_path = path.join("db");
+        let db_file = File::options().write(true).open(&db_path).map_err(at(&db_path))?;
+        let index = Self { db, writer: Mutex::new(Writer { db_file, count: Count::default() }), rebuilt: false };
+        match guarded(|| index.db.get(b"S"))? {
+            Some(version) => match version.as_ref().try_into().map(u32::from_le_bytes) {
+                Ok(SCHEMA) => {}
+                Ok(found) if found > SCHEMA => return Err(StoreError::NewerSchema { found, known: SCHEMA }),
+                _ => return Err(StoreError::Index("unreadable schema version".to_owned())),
+            },
+            None if is_new || index.db.is_empty() => {
+                index.write(&mut index.lock(), vec![(b"S".to_vec(), Some(SCHEMA.to_le_bytes().to_vec()))])?;
+                for folder in [path, path.parent().unwrap_or(path)] {
+                    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))?;
+                }
+            }
+            None => return Err(StoreError::Index("no schema version".to_owned())),
+        }
+        // Reads every page once: what is damaged shows now, and not in the middle of the work.
+        let mut count = Count::default();
+        index.for_each_record(&mut |record| {
+            count.blobs += 1;
+            count.bytes += record.size;
+            true
+        })?;
+        index.lock().count = count;
+        Ok(index)
+    }
+
+    /// Whether this index is a fresh one that took the place of a damaged one.
+    pub(super) fn rebuilt(&self) -> bool {
+        self.rebuilt
+    }
+
+    pub(super) fn count(&self) -> Count {
+        self.lock().count
+    }
+
+    pub(super) fn record(&self, id: &ContentId) -> Result<Option<Record>, StoreError> {
+        for entry in self.db.scan_prefix(bucket(id)) {
+            let (_, value) = guarded(|| entry)?;
+            let mut page = decode(&value)?;
+            if let Ok(at) = page.binary_search_by(|record| record.id.cmp(id)) {
+                return Ok(Some(page.swap_remove(at)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `f` with every record, by ascending prefix of their ids, until it returns false.
+    pub(super) fn for_each_record(&self, f: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+        self.scan(b"B", &mut |_, value| Ok(decode(value)?.into_iter().all(&mut *f)))
+    }
+
+    /// Changes the records of these ids: `f` gets what is there, and returns what shall be there. Durable when it returns.
+    /// A power cut may leave the first ones changed and the others not, but none in between.
+    pub(super) fn change(
+        &self,
+        ids: &[ContentId],
+        f: &mut dyn FnMut(&ContentId, Option<Record>) -> Option<Record>,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.lock();
+        let mut pending = Pending::new();
+        let mut count = writer.count;
+        for id in ids {
+            // One change touches at most two pages.
+            let bytes: usize = pending.values().map(Vec::len).sum();
+            if pending.len() + 2 > BATCH_RECORDS || bytes + 2 * VALUE_BYTES > BATCH_BYTES {
+                self.write_pages(&mut writer, std::mem::take(&mut pending), count)?;
+            }
+            self.change_one(&mut pending, &mut count, id, f)?;
+        }
+        self.write_pages(&mut writer, pending, count)
+    }
+
+    fn change_one(
+        &self,
+        pending: &mut Pending,
+        count: &mut Count,
+        id: &ContentId,
+        f: &mut dyn FnMut(&ContentId, Option<Record>) -> Option<Record>,
+    ) -> Result<(), StoreError> {
+        let mut pages: Vec<Page> = Vec::new();
+        for slot in 0..=u8::MAX {
+            let key = slot_key(id, slot);
+            match pending.get(&key) {
+                Some(value) => pages.push(decode(value)?),
+                None => match guarded(|| self.db.get(&key))? {
+                    Some(value) => pages.push(decode(&value)?),
+                    None => break,
+                },
+            }
+        }
+        let place = pages
+            .iter()
+            .enumerate()
+            .find_map(|(slot, page)| page.binary_search_by(|record| record.id.cmp(id)).ok().map(|at| (slot, at)));
+        let old = place.map(|(slot, at)| pages[slot].remove(at));
+        let new = f(id, old.clone());
+        if new == old {
+            return Ok(());
+        }
+        if let (Some(old), Some((slot, _))) = (&old, place) {
+            count.blobs -= 1;
+            count.bytes -= old.size;
+            pending.insert(slot_key(id, slot as u8), encode(&pages[slot]));
+        }
+        let Some(new) = new else { return Ok(()) };
+        count.blobs += 1;
+        count.bytes += new.size;
+        let bytes = encode(&new).len();
+        // Back where it was if it still fits, else where there is room, else in a slot of its own.
+        let slots = place.map(|(slot, _)| slot).into_iter().chain(0..pages.len());
+        let slot =
+            slots.into_iter().find(|&slot| encode(&pages[slot]).len() + bytes < VALUE_BYTES).unwrap_or(pages.len());
+        let slot_byte = u8::try_from(slot).map_err(|_| StoreError::TooLarge { bytes: slot, max: u8::MAX.into() })?;
+        pages.resize(pages.len().max(slot + 1), Page::new());
+        let page = &mut pages[slot];
+        page.insert(page.partition_point(|record| record.id < new.id), new);
+        pending.insert(slot_key(id, slot_byte), encode(page));
+        Ok(())
+    }
+
+    fn write_pages(&self, writer: &mut Writer, pages: Pending, count: Count) -> Result<(), StoreError> {
+        // An empty page stays: the slots of a bucket are without gaps.
+        self.write(writer, pages.into_iter().map(|(key, page)| (key, Some(page))).collect())?;
+        writer.count = count;
+        Ok(())
+    }
+
+    /// The folders that in-place files are below, by number; the library's own is not among them.
+    pub(super) fn roots(&self) -> Result<BTreeMap<u32, Vec<u8>>, StoreError> {
+        let mut roots = BTreeMap::new();
+        self.scan(b"R", &mut |key, value| {
+            let number = key.try_into().map(u32::from_be_bytes).map_err(|_| damaged())?;
+            roots.insert(number, value.to_vec());
+            Ok(true)
+        })?;
+        Ok(roots)
+    }
+
+    pub(super) fn put_root(&self, number: u32, folder: &[u8]) -> Result<(), StoreError> {
+        let key = [b"R", number.to_be_bytes().as_slice()].concat();
+        self.write(&mut self.lock(), vec![(key, Some(folder.to_vec()))])
+    }
+
+    pub(super) fn value(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(guarded(|| self.db.get(table_key(table, key)))?.map(|value| value.to_vec()))
+    }
+
+    pub(super) fn for_each_value(
+        &self,
+        table: u8,
+        prefix: &[u8],
+        f: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let whole = table_key(table, prefix);
+        self.scan(&whole, &mut |rest, value| Ok(f(&[prefix, rest].concat(), value)))
+    }
+
+    pub(super) fn apply(&self, table: u8, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        let changes = changes.into_iter().map(|(key, value)| (table_key(table, &key), value)).collect();
+        self.write(&mut self.lock(), changes)
+    }
+
+    /// Calls `f` with the rest of each key that starts with `prefix`, and its value.
+    fn scan(
+        &self,
+        prefix: &[u8],
+        f: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut entries = self.db.scan_prefix(prefix);
+        while let Some((key, value)) = guarded(|| entries.next().transpose())? {
+            if !f(&key[prefix.len()..], &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The only way into sled: in batches that survive a power cut, durable when it returns.
+    fn write(&self, writer: &mut Writer, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        let bytes_of = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        if let Some(bytes) = changes.iter().map(bytes_of).find(|bytes| *bytes > VALUE_BYTES) {
+            return Err(StoreError::TooLarge { bytes, max: VALUE_BYTES });
+        }
+        let mut changes = changes.into_iter().peekable();
+        while changes.peek().is_some() {
+            let (mut batch, mut records, mut bytes) = (sled::Batch::default(), 0, 0);
+            while let Some((key, value)) =
+                changes.next_if(|change| records < BATCH_RECORDS && bytes + bytes_of(change) <= BATCH_BYTES)
+            {
+                records += 1;
+                bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            guarded(|| self.db.apply_batch(batch))?;
+            guarded(|| self.db.flush())?;
+            writer.db_file.sync_data().map_err(|error| StoreError::io(Path::new("index/db"), error))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Writer> {
+        // A panic between changes leaves the counters as they were: still right.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs a call into sled, which panics on some damage instead of returning an error.
+fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(source))) if !is_damage(source.kind()) => {
+            Err(StoreError::io(Path::new("index"), source))
+        }
+        Ok(Err(error)) => Err(StoreError::Index(error.to_string())),
+        Err(_) => Err(damaged()),
+    }
+}
+
+/// sled reports some damage as I/O errors of these kinds. The others are the system's.
+fn is_damage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other)
+}
+
+fn damaged() -> StoreError {
+    StoreError::Index("damaged".to_owned())
+}
+
+fn free_name(data: &Path) -> PathBuf {
+    (1u32..)
+        .map(|number| data.join(format!("index.damaged-{number}")))
+        .find(|path| !path.exists())
+        .expect("there are more numbers than folders")
+}
+
+fn bucket(id: &ContentId) -> [u8; 3] {
+    let prefix = u16::from_be_bytes([id.0[0], id.0[1]]) >> 4;
+    [b'B', prefix.to_be_bytes()[0], prefix.to_be_bytes()[1]]
+}
+
+fn slot_key(id: &ContentId, slot: u8) -> Vec<u8> {
+    [bucket(id).as_slice(), &[slot]].concat()
+}
+
+fn table_key(table: u8, key: &[u8]) -> Vec<u8> {
+    [&[b'T', table], key].concat()
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("records hold only what postcard encodes, and a Vec grows")
+}
+
+fn decode(value: &[u8]) -> Result<Page, StoreError> {
+    postcard::from_bytes(value).map_err(|_| damaged())
+}

@@ -1,0 +1,363 @@
+//! The store: verified blobs in plain files, and a small index of them.
+//!
+//! The only part that names sled. It may use the ground, and must never know peers, collections or the network. All calls
+//! block: callers stay off the executor with `smol::unblock`.
+//!
+//! # Layout of a data folder
+//!
+//! | path | what |
+//! |---|---|
+//! | `index/` | sled: blobs by id, and small state of other parts; can be rebuilt |
+//! | `outboard/ab/<id>.obao` | the hash tree of a blob larger than one group |
+//! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
+//! | `library/` | finished files with their names |
+//! | `lock` | held by the process that has the store open |
+//!
+//! If another library folder is configured, `incoming/` is `.allibrary/` in there: finished files are renamed, never copied.
+//!
+//! # Invariants
+//! 1. **A bit set in `.bits` means**: that group and its path in the outboard were verified, and then synced, before the
+//!    bit was written.
+//! 2. **A record in the index means**: all bytes of the library file were verified, then synced, then renamed to their name,
+//!    and the folders synced, before the record was written. Of files that are shared in place the store vouches for
+//!    nothing until it reads them.
+//! 3. **What is handed out was verified in the very buffer that is handed out**, whatever happened to the file meanwhile.
+//! 4. **A call that returned `Ok` survives a power cut**; one that was cut short has no effect, or all of it.
+//!    [`Download::write`] alone is durable only after [`Download::checkpoint`].
+//! 5. **No file with a name is ever overwritten**; what is in the way is set aside.
+
+mod blob;
+mod download;
+mod errors;
+mod files;
+mod import;
+mod index;
+mod lock;
+mod paths;
+mod place;
+mod small;
+mod tree;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use blob::Blob;
+pub use download::Download;
+pub use errors::{ImportError, ReadError, StoreError, WriteError};
+pub use import::Imported;
+pub use paths::LibraryPath;
+pub use small::{PutOutcome, SmallBlob};
+
+use crate::content::ContentId;
+use download::Partial;
+use errors::at;
+use files::Roots;
+use index::{Index, Record};
+use lock::Lock;
+
+/// The store of one data folder, for all threads of the process. Clones are the same store.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    data: PathBuf,
+    incoming: PathBuf,
+    reserve_bytes: u64,
+    index: Index,
+    roots: RwLock<Roots>,
+    /// Downloads that were begun and not finished.
+    partials: Mutex<HashMap<ContentId, Arc<Partial>>>,
+    /// Held while names in the library change.
+    naming: Mutex<()>,
+    next_temp: AtomicU64,
+    _lock: Lock,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where finished files stand; none = `<data>/library`.
+    pub library: Option<PathBuf>,
+    /// Bytes of the disk that the store leaves free.
+    pub reserve_bytes: u64,
+}
+
+/// What is known of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Bytes of the blob; only claimed, while the state is [`BlobState::Partial`].
+    pub size: u64,
+    /// What of it is here.
+    pub state: BlobState,
+    /// The files that hold it, good ones first.
+    pub paths: Vec<PathBuf>,
+}
+
+/// What of a blob is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobState {
+    /// All bytes are here, and were verified when they came.
+    Complete,
+    /// A download was begun.
+    Partial {
+        /// Bytes of the groups that are here.
+        verified_bytes: u64,
+    },
+    /// The bytes were here, but no file holds them any more.
+    Unavailable(Fault),
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// It is not where it was, or can't be opened.
+    Missing,
+    /// Somebody changed it.
+    Changed,
+    /// Its bytes changed although nobody wrote to it: the disk fails.
+    Damaged,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Changed => "changed",
+            Self::Damaged => "damaged",
+        })
+    }
+}
+
+/// What [`Store::verify`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// At least one file holds all the bytes.
+    Good,
+    /// None does; the blob is now [`BlobState::Unavailable`].
+    Bad(Fault),
+}
+
+/// Counts that cost nothing to ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Blobs in the index, each counted once.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Free bytes of the disk that downloads go to.
+    pub free_bytes: u64,
+}
+
+/// Whose small state it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Table {
+    /// Collections that are published or followed.
+    Collections = 1,
+    /// What the owner removed from a mirror.
+    Unwanted = 2,
+    /// What is remembered of peers.
+    Peers = 3,
+    /// What the publisher removed and this node keeps.
+    Kept = 4,
+    /// Anything else of the node.
+    Node = 5,
+}
+
+/// Small state of another part: see [`Store::table`].
+pub struct TableHandle<'a> {
+    index: &'a Index,
+    table: Table,
+}
+
+/// Changes to a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Keys and values to write.
+    pub put: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys to delete.
+    pub delete: Vec<Vec<u8>>,
+}
+
+impl Store {
+    /// Opens or creates the store. `StoreError::Locked` if another process has it open.
+    pub fn open(data: &Path, options: Options) -> Result<Self, StoreError> {
+        let data = &std::path::absolute(data).map_err(at(data))?;
+        files::create_private(data)?;
+        let lock = Lock::take(data)?;
+        let library = match &options.library {
+            Some(folder) => std::path::absolute(folder).map_err(at(folder))?,
+            None => data.join("library"),
+        };
+        let incoming = if options.library.is_some() { library.join(".allibrary") } else { data.join("incoming") };
+        for folder in [&library, &incoming, &data.join("outboard")] {
+            std::fs::create_dir_all(folder).map_err(at(folder))?;
+        }
+        let index = Index::open(data)?;
+        let roots = Roots::new(library, index.roots()?);
+        let store = Self(Arc::new(Shared {
+            data: data.clone(),
+            incoming,
+            reserve_bytes: options.reserve_bytes,
+            index,
+            roots: RwLock::new(roots),
+            partials: Mutex::default(),
+            naming: Mutex::default(),
+            next_temp: AtomicU64::new(0),
+            _lock: lock,
+        }));
+        store.clean_temporary_files()?;
+        store.load_partials()?;
+        Ok(store)
+    }
+
+    /// Whether the index was damaged and a fresh one took its place: what the owner of the files knows of them (manifests,
+    /// shared folders) is to be imported again.
+    pub fn rebuilt(&self) -> bool {
+        self.0.index.rebuilt()
+    }
+
+    /// The folder of finished files.
+    pub fn library(&self) -> PathBuf {
+        self.roots().library().to_owned()
+    }
+
+    /// What is known of a blob; none if nothing is.
+    pub fn info(&self, id: &ContentId) -> Result<Option<BlobInfo>, StoreError> {
+        let record = self.0.index.record(id)?;
+        Ok(self.describe(id, record.as_ref()))
+    }
+
+    fn describe(&self, id: &ContentId, record: Option<&Record>) -> Option<BlobInfo> {
+        let partial = self.partials().get(id).cloned();
+        let Some(record) = record else {
+            let partial = partial?;
+            let state = BlobState::Partial { verified_bytes: partial.verified_bytes() };
+            return Some(BlobInfo { size: partial.size(), state, paths: Vec::new() });
+        };
+        let state = match (record.is_available(), partial) {
+            (true, _) => BlobState::Complete,
+            (false, Some(partial)) => BlobState::Partial { verified_bytes: partial.verified_bytes() },
+            (false, None) => {
+                BlobState::Unavailable(record.locations.first().and_then(|it| it.fault).unwrap_or(Fault::Missing))
+            }
+        };
+        let roots = self.roots();
+        let mut locations: Vec<_> = record.locations.iter().collect();
+        locations.sort_by_key(|location| location.fault.is_some());
+        let paths = locations.into_iter().map(|location| roots.path(location)).collect();
+        Some(BlobInfo { size: record.size, state, paths })
+    }
+
+    /// At most `limit` ids that start with these hexadecimal digits, ascending. None if `prefix` is not hexadecimal.
+    pub fn resolve(&self, prefix: &str, limit: usize) -> Result<Vec<ContentId>, StoreError> {
+        let prefix = prefix.to_ascii_lowercase();
+        let mut found = Vec::new();
+        self.for_each(&mut |id, _| {
+            if id.to_string().starts_with(&prefix) {
+                found.push(id);
+            }
+            ControlFlow::Continue(())
+        })?;
+        found.sort_unstable();
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Counts of the whole store.
+    pub fn totals(&self) -> Totals {
+        let count = self.0.index.count();
+        Totals { blobs: count.blobs, bytes: count.bytes, free_bytes: files::free_bytes(&self.0.incoming).unwrap_or(0) }
+    }
+
+    /// Calls `f` with every blob of the index and every download that was begun, in no order.
+    pub fn for_each(&self, f: &mut dyn FnMut(ContentId, &BlobInfo) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let mut begun: Vec<_> = self.partials().keys().copied().collect();
+        let mut stopped = false;
+        self.0.index.for_each_record(&mut |record| {
+            begun.retain(|id| *id != record.id);
+            stopped = self.describe(&record.id, Some(&record)).is_some_and(|info| f(record.id, &info).is_break());
+            !stopped
+        })?;
+        if stopped {
+            return Ok(());
+        }
+        for id in begun {
+            if self.describe(&id, None).is_some_and(|info| f(id, &info).is_break()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The small state of another part.
+    pub fn table(&self, table: Table) -> TableHandle<'_> {
+        TableHandle { index: &self.0.index, table }
+    }
+
+    /// Fails if the disk does not have room for so many bytes above the reserve.
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let folder = &self.0.incoming;
+        let free = files::free_bytes(folder).map_err(at(folder))?;
+        match self.0.reserve_bytes.saturating_add(bytes).checked_sub(free) {
+            None | Some(0) => Ok(()),
+            Some(missing_bytes) => Err(StoreError::NoSpace { folder: folder.clone(), missing_bytes }),
+        }
+    }
+
+    fn partials(&self) -> MutexGuard<'_, HashMap<ContentId, Arc<Partial>>> {
+        // Nothing panics between two changes of the map.
+        self.0.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn roots(&self) -> std::sync::RwLockReadGuard<'_, Roots> {
+        self.0.roots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn naming(&self) -> MutexGuard<'_, ()> {
+        self.0.naming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn temp_name(&self) -> String {
+        format!("{}{}", files::TEMPORARY, self.0.next_temp.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl TableHandle<'_> {
+    /// The value of this key.
+    pub fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.index.value(self.table as u8, key)
+    }
+
+    /// Makes the changes, puts first; durable when it returns. Up to [`BATCH_RECORDS`](crate::limits::store::BATCH_RECORDS)
+    /// and [`BATCH_BYTES`](crate::limits::store::BATCH_BYTES) are made as one; more in steps, of which a power cut may
+    /// leave the first ones. `StoreError::TooLarge`, and no change, if a key and its value together are longer than
+    /// [`VALUE_BYTES`](crate::limits::store::VALUE_BYTES).
+    pub fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        let puts = batch.put.into_iter().map(|(key, value)| (key, Some(value)));
+        let deletes = batch.delete.into_iter().map(|key| (key, None));
+        self.index.apply(self.table as u8, puts.chain(deletes).collect())
+    }
+
+    /// Calls `f` with each key that starts with `prefix`, ascending, and its value.
+    pub fn for_each(
+        &self,
+        prefix: &[u8],
+        f: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.index.for_each_value(self.table as u8, prefix, &mut |key, value| f(key, value).is_continue())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! Names in the library: giving them, taking them away, and checking what stands under them.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
+
+use super::{
+    Fault, ImportError, LibraryPath, Store, StoreError, Verified,
+    errors::at,
+    files::{LIBRARY, Temp, is_same, location, sync_folder},
+    index::{Location, Record},
+    paths::Folder,
+    tree,
+};
+use crate::content::ContentId;
+
+impl Store {
+    /// Gives a blob that is complete another name, `library/<to>`: a hard link, or a copy where the file system has none.
+    pub fn place(&self, id: &ContentId, to: &LibraryPath) -> Result<(), StoreError> {
+        let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
+        let good =
+            record.locations.iter().filter(|it| it.fault.is_none() && !is_at(it, LIBRARY, to.as_str().as_bytes()));
+        let mut folders = Vec::new();
+        if record.locations.iter().any(|it| is_at(it, LIBRARY, to.as_str().as_bytes()) && self.stands(it, record.size))
+        {
+            return Ok(());
+        }
+        for from in good.filter(|it| self.stands(it, record.size)) {
+            let placed = match self.link_file(from, to, id, &mut folders) {
+                Err(StoreError::Io { source, .. }) if needs_copy(&source) => {
+                    self.copy_file(from, record.size, to, id, &mut folders)?
+                }
+                other => Some(other?),
+            };
+            if let Some(placed) = placed {
+                self.sync_folders(folders)?;
+                return self.record(vec![(*id, record.size, placed)]);
+            }
+        }
+        Err(StoreError::NotFound(*id))
+    }
+
+    fn stands(&self, location: &Location, size: u64) -> bool {
+        self.open_location(location)
+            .and_then(|file| file.metadata())
+            .is_ok_and(|metadata| is_same(location, size, &metadata))
+    }
+
+    fn link_file(
+        &self,
+        from: &Location,
+        to: &LibraryPath,
+        id: &ContentId,
+        folders: &mut Vec<PathBuf>,
+    ) -> Result<Location, StoreError> {
+        let path = self.roots().path(from);
+        let source = Folder::open(path.parent().unwrap_or(Path::new("/")))?;
+        let incoming = Folder::open(&self.0.incoming)?;
+        let temp = self.0.incoming.join(self.temp_name());
+        let name = temp.file_name().unwrap_or_default();
+        incoming.link(&source, path.file_name().unwrap_or_default(), name).map_err(at(&temp))?;
+        let placed = self.name_incoming(&incoming, name, to.as_str().as_bytes(), id, folders);
+        // Still there if the name was taken by the same blob, or on failure.
+        let _ = std::fs::remove_file(&temp);
+        placed
+    }
+
+    /// None if the file turns out not to hold the blob.
+    fn copy_file(
+        &self,
+        from: &Location,
+        size: u64,
+        to: &LibraryPath,
+        id: &ContentId,
+        folders: &mut Vec<PathBuf>,
+    ) -> Result<Option<Location>, StoreError> {
+        self.check_room(size)?;
+        let temp = Temp::create(self.0.incoming.join(self.temp_name()))?;
+        let path = self.roots().path(from);
+        match self.hash_file(&path, Some(&temp), &mut |_| ()) {
+            Ok(hashed) if hashed.id == *id => {}
+            Ok(_) | Err(ImportError::Changed { .. } | ImportError::NotAFile { .. }) => return Ok(None),
+            Err(ImportError::Unreadable { source, .. }) => return Err(StoreError::io(&path, source)),
+            Err(ImportError::Store(error)) => return Err(error),
+        }
+        temp.file.sync_all().map_err(at(&temp.path))?;
+        self.name_file(&temp, to.as_str().as_bytes(), id, folders).map(Some)
+    }
+
+    pub(super) fn sync_folders(&self, mut folders: Vec<PathBuf>) -> Result<(), StoreError> {
+        folders.sort_unstable();
+        folders.dedup();
+        folders.iter().try_for_each(|folder| sync_folder(folder))
+    }
+
+    /// See [`Store::name_file`].
+    pub(super) fn name_incoming(
+        &self,
+        source: &Folder,
+        from: &OsStr,
+        to: &[u8],
+        id: &ContentId,
+        folders: &mut Vec<PathBuf>,
+    ) -> Result<Location, StoreError> {
+        let _naming = self.naming();
+        let relative = Path::new(OsStr::from_bytes(to));
+        let library = self.library();
+        let (folder, name) = Folder::above(&library, relative, true)?;
+        let path = folder.path().join(name);
+        let open = || folder.file(name).and_then(|file| Ok((file.metadata()?, file)));
+        loop {
+            match folder.take(source, from, name) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io(&path, error)),
+            }
+            if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                return Err(StoreError::io(&path, io::ErrorKind::IsADirectory.into()));
+            }
+            if let Ok((_, file)) = open()
+                && holds(&file, id)
+            {
+                break;
+            }
+            let aside = folder.set_aside(name)?;
+            log::warn!("{} was not the file that belongs there; it is now {}", path.display(), aside.display());
+        }
+        let (metadata, _) = open().map_err(at(&path))?;
+        folders.push(folder.path().to_owned());
+        Ok(location(LIBRARY, to.to_vec(), &metadata))
+    }
+
+    /// Takes a file away from a blob; with the last one goes the blob. A file in the library is deleted unless somebody
+    /// changed it, a file shared in place stays. Returns whether the blob is gone.
+    pub fn remove(&self, id: &ContentId, path: &Path) -> Result<bool, StoreError> {
+        let path = std::path::absolute(path).map_err(at(path))?;
+        let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
+        let (root, relative) = self.known_root_of(&path).ok_or(StoreError::NotFound(*id))?;
+        // The index first: a record never promises a file that was deleted.
+        let mut gone = false;
+        self.0.index.change(&[*id], &mut |_, old| {
+            let mut record = old?;
+            record.locations.retain(|it| !is_at(it, root, &relative));
+            gone = record.locations.is_empty();
+            (!gone).then_some(record)
+        })?;
+        if root == LIBRARY {
+            self.delete_library_file(&record, &relative)?;
+        }
+        if gone {
+            self.drop_outboard(id)?;
+        }
+        Ok(gone)
+    }
+
+    fn delete_library_file(&self, record: &Record, relative: &[u8]) -> Result<(), StoreError> {
+        let _naming = self.naming();
+        let library = self.library();
+        let (folder, name) = match Folder::above(&library, Path::new(OsStr::from_bytes(relative)), false) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let Ok(file) = folder.file(name) else { return Ok(()) };
+        let path = folder.path().join(name);
+        let metadata = file.metadata().map_err(at(&path))?;
+        let known = record.locations.iter().any(|it| it.root == LIBRARY && is_same(it, record.size, &metadata));
+        if known || holds(&file, &record.id) {
+            folder.unlink(name).map_err(at(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the outboard of a blob that is not here, unless a download needs it.
+    pub(super) fn drop_outboard(&self, id: &ContentId) -> Result<(), StoreError> {
+        if self.partials().contains_key(id) {
+            return Ok(());
+        }
+        let path = self.outboard_path(id);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads and hashes every file of a blob, and writes down which are good. A damaged outboard is built again.
+    /// `progress` is called with the bytes hashed so far.
+    pub fn verify(&self, id: &ContentId, progress: &mut dyn FnMut(u64)) -> Result<Verified, StoreError> {
+        let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
+        let (mut found, mut done) = (Vec::new(), 0);
+        for old in record.locations {
+            let path = self.roots().path(&old);
+            let base = done;
+            let hashed = self.hash_file(&path, None, &mut |bytes| {
+                done = base + bytes;
+                progress(done);
+            });
+            found.push(match hashed {
+                Ok(hashed) if hashed.id == *id => {
+                    if let Some(outboard) = &hashed.outboard {
+                        let mut folders = Vec::new();
+                        self.keep_outboard(id, outboard, &mut folders)?;
+                        self.sync_folders(folders)?;
+                    }
+                    location(old.root, old.path, &hashed.metadata)
+                }
+                Ok(hashed) => {
+                    let fault =
+                        if is_same(&old, record.size, &hashed.metadata) { Fault::Damaged } else { Fault::Changed };
+                    Location { fault: Some(fault), ..old }
+                }
+                Err(ImportError::Changed { .. }) => Location { fault: Some(Fault::Changed), ..old },
+                Err(ImportError::Store(error)) => return Err(error),
+                Err(_) => Location { fault: Some(Fault::Missing), ..old },
+            });
+        }
+        self.0.index.change(&[*id], &mut |_, current| {
+            let mut record = current?;
+            for location in &mut record.locations {
+                if let Some(new) = found.iter().find(|new| is_at(new, location.root, &location.path)) {
+                    *location = new.clone();
+                }
+            }
+            Some(record)
+        })?;
+        let bad = found.iter().all(|it| it.fault.is_some());
+        Ok(if bad {
+            Verified::Bad(found.first().and_then(|it| it.fault).unwrap_or(Fault::Missing))
+        } else {
+            Verified::Good
+        })
+    }
+}
+
+/// Whether the file holds the blob, by reading all of it.
+fn holds(file: &File, id: &ContentId) -> bool {
+    file.metadata().is_ok_and(|metadata| tree::hash(file, metadata.len(), None).is_ok_and(|found| found == *id))
+}
+
+pub(super) fn is_at(location: &Location, root: u32, path: &[u8]) -> bool {
+    location.root == root && location.path == path
+}
+
+/// Whether a hard link can't be, but a copy can.
+fn needs_copy(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP | Errno::XDEV | Errno::NOSYS))
+}

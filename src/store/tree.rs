@@ -1,0 +1,193 @@
+//! The hash tree of a blob: building it, proving ranges with it, and checking proofs. Geometry comes from bao-tree.
+
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
+
+use bao_tree::{BaoTree, BlockSize, ChunkNum, ChunkRanges, TreeNode, blake3, io::sync::OutboardMut, iter::BaoChunk};
+use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+
+use crate::{content::ContentId, limits::GROUP_BYTES};
+
+const BLOCK: BlockSize = BlockSize::from_bytes(GROUP_BYTES).expect("a power of two of at least 1024");
+/// Bytes of one pair of hashes in an outboard.
+const PAIR: usize = 64;
+
+/// Which blob, and the shape of its tree.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tree {
+    root: [u8; 32],
+    bao: BaoTree,
+}
+
+/// Why a range could not be proven from the disk.
+#[derive(Debug)]
+pub(super) enum ProofError {
+    /// What is on disk near this byte does not hash to the blob's id.
+    Wrong {
+        offset: u64,
+    },
+    Io(io::Error),
+}
+
+/// An encoded range that was found right: what to write where. Nothing was copied.
+pub(super) struct Checked<'a> {
+    /// Byte offset in the outboard, and the pair of hashes.
+    pub(super) pairs: Vec<(u64, &'a [u8])>,
+    /// Byte offset in the blob, and one group.
+    pub(super) groups: Vec<(u64, &'a [u8])>,
+}
+
+impl Tree {
+    pub(super) fn new(id: &ContentId, size: u64) -> Self {
+        Self { root: id.0, bao: BaoTree::new(size, BLOCK) }
+    }
+
+    /// Bytes of the outboard; 0 = there is none.
+    pub(super) fn outboard_bytes(&self) -> u64 {
+        self.bao.outboard_size()
+    }
+
+    /// Reads whole groups, and proves each in the buffer that is returned; `with_hashes`: in bao's response encoding.
+    pub(super) fn prove(
+        &self,
+        data: &File,
+        outboard: Option<&File>,
+        range: &Range<u64>,
+        with_hashes: bool,
+    ) -> Result<Vec<u8>, ProofError> {
+        let hashes = if with_hashes { PAIR * (40 + ((range.end - range.start) / GROUP_BYTES) as usize) } else { 0 };
+        let mut out = Vec::with_capacity((range.end - range.start) as usize + hashes);
+        let mut expected = vec![self.root];
+        for step in self.bao.ranges_pre_order_chunks_iter_ref(&self.chunks(range), 0) {
+            let hash = expected.pop().expect("each parent pushes the hashes of the children that follow");
+            match step {
+                BaoChunk::Parent { node, is_root, left, right, .. } => {
+                    let wrong = ProofError::Wrong { offset: node.chunk_range().start.to_bytes() };
+                    let mut pair = [0; PAIR];
+                    let Some((file, offset)) = outboard.zip(self.pair_offset(node)) else { return Err(wrong) };
+                    if !read_exact(file, &mut pair, offset)? || !parent_is(&hash, &pair, is_root) {
+                        return Err(wrong);
+                    }
+                    push(&mut expected, &pair, left, right);
+                    if with_hashes {
+                        out.extend_from_slice(&pair);
+                    }
+                }
+                BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
+                    let (at, offset) = (out.len(), start_chunk.to_bytes());
+                    out.resize(at + size, 0);
+                    if !read_exact(data, &mut out[at..], offset)? || !leaf_is(&hash, start_chunk, &out[at..], is_root) {
+                        return Err(ProofError::Wrong { offset });
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Checks an encoded range of whole groups to its last byte; none if anything in it is wrong.
+    pub(super) fn check<'a>(&self, range: &Range<u64>, mut encoded: &'a [u8]) -> Option<Checked<'a>> {
+        let mut checked = Checked { pairs: Vec::new(), groups: Vec::new() };
+        let mut expected = vec![self.root];
+        for step in self.bao.ranges_pre_order_chunks_iter_ref(&self.chunks(range), 0) {
+            let hash = expected.pop()?;
+            match step {
+                BaoChunk::Parent { node, is_root, left, right, .. } => {
+                    let pair = encoded.split_off(..PAIR)?;
+                    if !parent_is(&hash, pair, is_root) {
+                        return None;
+                    }
+                    push(&mut expected, pair, left, right);
+                    checked.pairs.push((self.pair_offset(node)?, pair));
+                }
+                BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
+                    let group = encoded.split_off(..size)?;
+                    if !leaf_is(&hash, start_chunk, group, is_root) {
+                        return None;
+                    }
+                    checked.groups.push((start_chunk.to_bytes(), group));
+                }
+            }
+        }
+        encoded.is_empty().then_some(checked)
+    }
+
+    fn pair_offset(&self, node: TreeNode) -> Option<u64> {
+        self.bao.pre_order_offset(node).map(|pairs| pairs * PAIR as u64)
+    }
+
+    /// The chunks of a range of whole groups. The last range is open, so that the last group counts as whole.
+    fn chunks(&self, range: &Range<u64>) -> ChunkRanges {
+        let start = ChunkNum::full_chunks(range.start);
+        if range.end >= self.bao.size() {
+            ChunkRanges::from(start..)
+        } else {
+            ChunkRanges::from(start..ChunkNum::full_chunks(range.end))
+        }
+    }
+}
+
+/// Hashes `size` bytes in one pass, and writes the outboard if there is a file for it.
+pub(super) fn hash(data: impl io::Read, size: u64, outboard: Option<&File>) -> io::Result<ContentId> {
+    let tree = BaoTree::new(size, BLOCK);
+    bao_tree::io::sync::outboard(data, tree, Outboard { tree, file: outboard }).map(ContentId::from)
+}
+
+struct Outboard<'a> {
+    tree: BaoTree,
+    file: Option<&'a File>,
+}
+
+impl OutboardMut for Outboard<'_> {
+    fn save(&mut self, node: TreeNode, (left, right): &(blake3::Hash, blake3::Hash)) -> io::Result<()> {
+        let Some((file, pairs)) = self.file.zip(self.tree.pre_order_offset(node)) else { return Ok(()) };
+        let mut pair = [0; PAIR];
+        pair[..PAIR / 2].copy_from_slice(left.as_bytes());
+        pair[PAIR / 2..].copy_from_slice(right.as_bytes());
+        file.write_all_at(&pair, pairs * PAIR as u64)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn push(expected: &mut Vec<[u8; 32]>, pair: &[u8], left: bool, right: bool) {
+    let (left_hash, right_hash) = halves(pair);
+    if right {
+        expected.push(*right_hash);
+    }
+    if left {
+        expected.push(*left_hash);
+    }
+}
+
+fn halves(pair: &[u8]) -> (&[u8; 32], &[u8; 32]) {
+    let split = pair.split_first_chunk::<32>().expect("a pair is 64 bytes");
+    (split.0, split.1.try_into().expect("a pair is 64 bytes"))
+}
+
+fn parent_is(hash: &[u8; 32], pair: &[u8], is_root: bool) -> bool {
+    let (left, right) = halves(pair);
+    if is_root {
+        merge_subtrees_root(left, right, Mode::Hash) == *hash
+    } else {
+        merge_subtrees_non_root(left, right, Mode::Hash) == *hash
+    }
+}
+
+fn leaf_is(hash: &[u8; 32], start: ChunkNum, bytes: &[u8], is_root: bool) -> bool {
+    if is_root {
+        return blake3::hash(bytes) == *hash;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(start.to_bytes()).update(bytes).finalize_non_root() == *hash
+}
+
+/// False if the file ends before.
+fn read_exact(file: &File, buffer: &mut [u8], offset: u64) -> Result<bool, ProofError> {
+    match file.read_exact_at(buffer, offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(ProofError::Io(error)),
+    }
+}
