@@ -1,7 +1,10 @@
 //! What the catalogue tells to the page, the command line and the status.
 
-use super::item::Item;
-use crate::content::CollectionKey;
+use super::{Library, LibraryError, Listed, State, item::Item, manifest::Items};
+use crate::{
+    content::{CollectionKey, NodeId},
+    store::BlobState,
+};
 
 /// A collection in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub struct Summary {
     pub bytes: u64,
     /// Whether this node publishes it.
     pub mine: bool,
-    /// How many of `items` are complete here.
+    /// How many of `items` are complete here, as last counted.
     pub held_items: u64,
     /// Their bytes.
     pub held_bytes: u64,
@@ -57,4 +60,93 @@ pub struct Hit {
     pub folder: String,
     /// The item.
     pub entry: Entry,
+}
+
+impl Library {
+    /// All collections that list anything, by name.
+    pub fn collections(&self) -> Vec<Summary> {
+        let (state, me) = (self.lock(), self.node_id());
+        let mut all: Vec<Summary> =
+            state.listed.iter().map(|(key, listed)| summary(&state, me, *key, listed)).collect();
+        all.retain(|summary| summary.items > 0 || !summary.mine);
+        all.sort_by(|a, b| (&a.name, &a.folder).cmp(&(&b.name, &b.folder)));
+        all
+    }
+
+    /// The collection of this folder.
+    pub fn collection(&self, folder: &str) -> Option<Summary> {
+        let state = self.lock();
+        let (key, listed) = state.listed.iter().find(|(_, listed)| listed.folder == folder)?;
+        Some(summary(&state, self.node_id(), *key, listed))
+    }
+
+    /// At most `limit` items from number `offset` on: those offered, by path, then those only kept here.
+    pub fn items(&self, key: &CollectionKey, offset: u64, limit: usize) -> Result<Vec<Entry>, LibraryError> {
+        let manifest = self.manifest(key)?.ok_or(LibraryError::NoCollection)?;
+        let offered = manifest.items()?;
+        let mut entries = Vec::new();
+        for item in manifest.items_from(offset)?.take(limit) {
+            entries.push(self.entry(item?, true)?);
+        }
+        if entries.len() < limit
+            && let Some(kept) = self.kept(key)?
+        {
+            for item in kept.items_from(offset.saturating_sub(offered))?.take(limit - entries.len()) {
+                entries.push(self.entry(item?, false)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The item of this path.
+    pub fn item(&self, key: &CollectionKey, path: &str) -> Result<Option<Entry>, LibraryError> {
+        let mut manifest = self.manifest(key)?.ok_or(LibraryError::NoCollection)?;
+        if let Some(item) = manifest.item(path)? {
+            return self.entry(item, true).map(Some);
+        }
+        let item = match self.kept(key)? {
+            Some(mut kept) => kept.item(path)?,
+            None => None,
+        };
+        item.map(|item| self.entry(item, false)).transpose()
+    }
+
+    /// All items of a collection in the order of [`Library::items`], and whether they are offered; one page in memory.
+    pub(super) fn all_items(
+        &self,
+        key: &CollectionKey,
+    ) -> Result<impl Iterator<Item = Result<(Item, bool), LibraryError>>, LibraryError> {
+        let offered = Items::of(self.manifest(key)?).map(|item| Ok((item?, true)));
+        let kept = Items::of(self.kept(key)?).map(|item| Ok((item?, false)));
+        Ok(offered.chain(kept))
+    }
+
+    /// The summary of a collection that is listed.
+    pub(super) fn summary(&self, key: &CollectionKey) -> Option<Summary> {
+        let state = self.lock();
+        let listed = state.listed.get(key)?;
+        Some(summary(&state, self.node_id(), *key, listed))
+    }
+
+    pub(super) fn entry(&self, item: Item, offered: bool) -> Result<Entry, LibraryError> {
+        let held = self.store.info(&item.id)?.is_some_and(|info| info.state == BlobState::Complete);
+        Ok(Entry { item, held, offered })
+    }
+}
+
+fn summary(state: &State, me: NodeId, key: CollectionKey, listed: &Listed) -> Summary {
+    let mine = key.publisher == me;
+    let held = state.records.get(&key).map_or((0, 0), |record| (record.held_items, record.held_bytes));
+    Summary {
+        key,
+        folder: listed.folder.clone(),
+        name: listed.name.clone(),
+        version: listed.version,
+        items: listed.items,
+        bytes: listed.bytes,
+        mine,
+        held_items: held.0,
+        held_bytes: held.1,
+        followed: !mine,
+    }
 }

@@ -1,18 +1,189 @@
 //! The library: collections, what they list, publishing them and following those of other nodes.
 //!
 //! It may use `transfer`, `store`, `wire`, `status` and the ground, and must never know libp2p, HTTP or sled.
+//!
+//! A collection is known by its manifest (`manifest`), a file of signed root (`root`) and pages (`page`) that is replaced
+//! as a whole; no more than a summary of it stays in memory. What is written is durable in this order: bytes (the store),
+//! manifest, record.
 
+mod apply;
 mod catalogue;
+mod changes;
+mod error;
 mod item;
 mod manifest;
+mod metadata;
 mod names;
 mod page;
 mod publish;
+mod remove;
 mod root;
+mod search;
+mod state;
+mod words;
 
 pub use catalogue::{Entry, Hit, SearchPage, Summary};
+pub use changes::Changes;
+pub use error::LibraryError;
 pub use item::Item;
 pub use manifest::ManifestError;
 pub use page::PageError;
 pub use publish::{AddEvent, AddReport, AddRequest};
+pub use remove::{Remove, Removed};
 pub use root::{Root, RootError};
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ed25519_dalek::SigningKey;
+
+use self::{changes::Listeners, manifest::Manifest, state::Record};
+use crate::{
+    content::{CollectionKey, NodeId},
+    store::Store,
+    wire::{Text, catalogue::Head},
+};
+
+/// The collections of one data folder, for all threads of the process. All calls block: callers stay off the executor
+/// with `smol::unblock`.
+pub struct Library {
+    store: Arc<Store>,
+    /// The folder of everything, secret key and all.
+    data: PathBuf,
+    /// Where the manifests are.
+    folder: PathBuf,
+    key: SigningKey,
+    state: Mutex<State>,
+    /// Held while a new version of any collection is made: one at a time.
+    writing: Mutex<()>,
+    listeners: Listeners,
+}
+
+/// What is kept in memory: a few hundred bytes a collection.
+#[derive(Default)]
+struct State {
+    /// Those that have a manifest here.
+    listed: BTreeMap<CollectionKey, Listed>,
+    /// Those that anything is remembered of.
+    records: BTreeMap<CollectionKey, Record>,
+}
+
+/// What the manifest of a collection says of it.
+#[derive(Debug, Clone)]
+struct Listed {
+    folder: String,
+    name: String,
+    version: u64,
+    items: u64,
+    bytes: u64,
+}
+
+impl Library {
+    /// Loads the collections of a data folder. A manifest that is damaged is left out with a warning, until it is
+    /// published or fetched again.
+    pub fn open(store: Arc<Store>, data: &Path, key: SigningKey) -> Result<Self, LibraryError> {
+        let folder = data.join("collections");
+        fs::create_dir_all(&folder).map_err(|error| LibraryError::io(&folder, error))?;
+        let mut state = State { records: state::records(&store)?, ..State::default() };
+        for file in fs::read_dir(&folder).map_err(|error| LibraryError::io(&folder, error))? {
+            let path = file.map_err(|error| LibraryError::io(&folder, error))?.path();
+            if path.extension().is_some_and(|extension| extension == "manifest") {
+                match load(&path) {
+                    Ok((key, listed)) => drop(state.listed.insert(key, listed)),
+                    Err(error) => log::warn!("{}: {error}", path.display()),
+                }
+            } else if path.extension().is_some_and(|extension| extension == "draft") {
+                // Left by a process that was killed; nothing refers to it.
+                fs::remove_file(&path).map_err(|error| LibraryError::io(&path, error))?;
+            }
+        }
+        let (state, writing) = (Mutex::new(state), Mutex::new(()));
+        let data = fs::canonicalize(data).map_err(|error| LibraryError::io(data, error))?;
+        Ok(Self { store, data, folder, key, state, writing, listeners: Listeners::default() })
+    }
+
+    /// This node, as a publisher.
+    pub fn node_id(&self) -> NodeId {
+        NodeId(self.key.verifying_key().to_bytes())
+    }
+
+    /// Where the bytes are.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Tells of every change to any collection from now on.
+    pub fn subscribe(&self) -> Changes {
+        self.listeners.subscribe()
+    }
+
+    /// What other nodes are told first: every collection and its version.
+    pub fn heads(&self) -> Vec<Head> {
+        let state = self.lock();
+        let heads = state.listed.iter().map(|(key, listed)| Head {
+            collection: *key,
+            version: listed.version,
+            name: Text::cut(&listed.name),
+            items: listed.items,
+            bytes: listed.bytes,
+        });
+        heads.collect()
+    }
+
+    /// The signed root of a collection, in the bytes it came in.
+    pub fn root_bytes(&self, key: &CollectionKey) -> Result<Option<Vec<u8>>, LibraryError> {
+        Ok(self.manifest(key)?.map(|manifest| manifest.root()).transpose()?)
+    }
+
+    /// The verified bytes of pages by their hashes; none for those that the newest version does not have.
+    pub fn page_bytes(&self, key: &CollectionKey, hashes: &[[u8; 32]]) -> Result<Vec<Option<Vec<u8>>>, LibraryError> {
+        let Some(manifest) = self.manifest(key)? else { return Ok(vec![None; hashes.len()]) };
+        let places = manifest.find(hashes)?;
+        Ok(places
+            .into_iter()
+            .map(|place| place.map(|index| manifest.page(index)).transpose())
+            .collect::<Result<_, _>>()?)
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn manifest_path(&self, key: &CollectionKey, extension: &str) -> PathBuf {
+        // A publisher's first 16 digits: nobody can choose a key that shares them with another's.
+        let publisher = crate::content::ContentId(key.publisher.0);
+        self.folder.join(format!("{publisher:.16}-{}.{extension}", key.id))
+    }
+
+    fn manifest(&self, key: &CollectionKey) -> Result<Option<Manifest>, LibraryError> {
+        if !self.lock().listed.contains_key(key) {
+            return Ok(None);
+        }
+        Ok(Manifest::open(&self.manifest_path(key, "manifest"))?)
+    }
+
+    /// Items that the publisher has withdrawn and that are still here.
+    fn kept(&self, key: &CollectionKey) -> Result<Option<Manifest>, LibraryError> {
+        Ok(Manifest::open(&self.manifest_path(key, "kept"))?)
+    }
+}
+
+fn load(path: &Path) -> Result<(CollectionKey, Listed), LibraryError> {
+    let manifest = Manifest::open(path)?.ok_or(ManifestError::Damaged("gone"))?;
+    let root = Root::verify(&manifest.root()?).map_err(ManifestError::from)?;
+    let name = root.name.into_string();
+    let listed =
+        Listed { folder: manifest.folder()?, name, version: root.version, items: root.items, bytes: root.bytes };
+    Ok((root.collection, listed))
+}
+
+#[cfg(test)]
+mod tests;

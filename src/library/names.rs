@@ -5,10 +5,14 @@
 //! hash into its last component, so that whatever two paths are changed to, they stay apart. A file system that ignores
 //! case is the caller's to notice: it asks again with `apart`.
 
-/// Bytes of one file name that every file system takes: 255, less what the store puts beside a name it sets aside.
-const COMPONENT_BYTES: usize = 240;
-/// Bytes of a whole path below the library: 4096 on Linux, less room for the folders above.
-const PATH_BYTES: usize = 2048;
+use crate::limits;
+
+/// Bytes of one file name that every file system takes.
+const COMPONENT_BYTES: usize = 255;
+/// Bytes of a path below its collection's folder.
+const PATH_BYTES: usize = limits::library::PATH_BYTES;
+/// Bytes of a folder's name before the number that tells it from others.
+const FOLDER_BYTES: usize = 200;
 /// Components of a path; deeper ones are joined.
 const COMPONENTS: usize = 32;
 /// Hexadecimal digits of the hash that keeps changed names apart.
@@ -106,7 +110,7 @@ pub(super) fn file_path(path: &str, apart: bool) -> String {
 /// A folder name for a collection of this name: one component, safe everywhere, not yet `taken` in any case.
 pub(super) fn folder_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
     let clean = cleaned(name);
-    let clean = start(&clean, COMPONENT_BYTES - 8).trim_end_matches(['.', ' ']);
+    let clean = start(&clean, FOLDER_BYTES).trim_end_matches(['.', ' ']);
     let mut folder = clean.to_owned();
     for number in 2.. {
         if !taken(&folder) {
@@ -159,7 +163,7 @@ mod tests {
     }
 
     fn check(file: &str) -> Result<(), TestCaseError> {
-        prop_assert!(file.len() <= PATH_BYTES + COMPONENT_BYTES);
+        prop_assert!(file.len() <= PATH_BYTES);
         for component in file.split('/') {
             prop_assert!(!matches!(component, "" | "." | ".."));
             prop_assert!(component.len() <= COMPONENT_BYTES, "{component:?}");
@@ -178,7 +182,7 @@ mod tests {
         #[test]
         fn no_hostile_name_escapes(path in "([./ ~:A-Ca-c\\\\]|CON|\u{202e}|é{1,200}){1,40}", apart: bool) {
             check(&file_path(&path, apart))?;
-            check(&folder_name(&path, |_| false))?;
+                check(&folder_name(&path, |_| false))?;
         }
 
         #[test]

@@ -168,8 +168,8 @@ pub enum Table {
     Unwanted = 2,
     /// What is remembered of peers.
     Peers = 3,
-    /// What the publisher removed and this node keeps.
-    Kept = 4,
+    /// Which files and folders of this machine own collections come from.
+    Sources = 4,
     /// Anything else of the node.
     Node = 5,
 }

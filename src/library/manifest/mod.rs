@@ -14,7 +14,7 @@ mod read;
 mod write;
 
 pub(super) use read::{Items, Manifest};
-pub(super) use write::{Builder, Draft};
+pub(super) use write::{Builder, Draft, delete};
 
 use std::io;
 

@@ -13,7 +13,7 @@ fn write(folder: &std::path::Path, items: &[Item]) -> std::path::PathBuf {
     for item in items {
         builder.push(item).unwrap();
     }
-    builder.into_draft().unwrap().finish(b"root", "Books", &path).unwrap();
+    builder.into_draft().unwrap().seal(b"root", "Books").unwrap().install(&path).unwrap();
     path
 }
 

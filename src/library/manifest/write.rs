@@ -12,7 +12,7 @@ use super::{
         page::{self, Page, PageHash, Paginator},
         root::Root,
     },
-    MAGIC, ManifestError,
+    MAGIC, Manifest, ManifestError,
 };
 use crate::{limits::library::PAGES, wire::Text};
 
@@ -75,8 +75,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Makes the manifest durable and puts it in the place of `to`.
-    pub fn finish(mut self, root: &[u8], folder: &str, to: &Path) -> Result<(), ManifestError> {
+    /// Makes the manifest whole and durable, but leaves it where it is.
+    pub fn seal(mut self, root: &[u8], folder: &str) -> Result<Sealed, ManifestError> {
         let lens = [root.len(), folder.len(), self.hashes.len()];
         self.file.write_all(&self.table)?;
         self.file.write_all(root)?;
@@ -87,9 +87,7 @@ impl Draft {
         self.file.write_all(&MAGIC)?;
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
-        fs::rename(&self.path, to)?;
-        self.finished = true;
-        sync_folder(to)
+        Ok(Sealed(self))
     }
 
     fn count(&mut self, item: &Item) -> Result<(), ManifestError> {
@@ -129,8 +127,33 @@ impl Drop for Draft {
     }
 }
 
-/// Makes a rename or a removal in a folder durable.
-pub(in super::super) fn sync_folder(of: &Path) -> Result<(), ManifestError> {
+/// A manifest that is complete, and not yet in its place.
+pub(in super::super) struct Sealed(Draft);
+
+impl Sealed {
+    /// Opens it where it is.
+    pub fn open(&self) -> Result<Manifest, ManifestError> {
+        Manifest::open(&self.0.path)?.ok_or(ManifestError::Damaged("gone"))
+    }
+
+    /// Puts it in the place of `to`, durably.
+    pub fn install(mut self, to: &Path) -> Result<(), ManifestError> {
+        fs::rename(&self.0.path, to)?;
+        self.0.finished = true;
+        sync_folder(to)
+    }
+}
+
+/// Takes a manifest away, durably, if it is there.
+pub(in super::super) fn delete(path: &Path) -> Result<(), ManifestError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(()) => sync_folder(path),
+    }
+}
+
+fn sync_folder(of: &Path) -> Result<(), ManifestError> {
     if let Some(folder) = of.parent() {
         File::open(folder)?.sync_all()?;
     }

@@ -1,13 +1,20 @@
 //! Publishing: files and folders of this machine into a collection of this node.
 
+mod adder;
+mod sources;
+mod walk;
+
+pub(super) use adder::{ancestors, copy_path, forget};
+pub(super) use walk::item_name;
+
 use std::{fmt, path::PathBuf};
 
-use super::catalogue::Summary;
+use super::{Library, LibraryError, catalogue::Summary};
 
 /// What to share.
 #[derive(Debug, Clone, Default)]
 pub struct AddRequest {
-    /// Files and folders; folders with all they hold.
+    /// Files and folders; folders with all they hold but hidden files.
     pub paths: Vec<PathBuf>,
     /// The name of the collection; without one, that of the folder, if `paths` is a single folder.
     pub collection: Option<String>,
@@ -25,12 +32,12 @@ pub enum AddEvent {
         path: PathBuf,
         /// Bytes read so far.
         done: u64,
-        /// Bytes of the file.
+        /// Bytes of the file when it was opened.
         size: u64,
     },
-    /// A file was left out on purpose.
+    /// A file or folder was left out on purpose.
     Skipped { path: PathBuf, why: &'static str },
-    /// A file could not be read: what, why, and what to do.
+    /// A file or folder could not be read: what, why, and what to do.
     Failed { path: PathBuf, why: String },
     /// A version with what was found so far is out.
     Published { version: u64, items: u64 },
@@ -51,7 +58,7 @@ pub struct AddReport {
     pub removed: u64,
     /// Files and folders left out on purpose.
     pub skipped: u64,
-    /// Files that could not be read.
+    /// Files and folders that could not be read.
     pub failed: u64,
 }
 
@@ -60,9 +67,21 @@ impl fmt::Display for AddReport {
         let Self { collection, added, unchanged, removed, skipped, failed, .. } = self;
         writeln!(
             f,
-            "{:?}: {added} added, {unchanged} unchanged, {removed} removed, {skipped} skipped, {failed} failed",
+            "{}: {added} added, {unchanged} unchanged, {removed} removed, {skipped} skipped, {failed} failed",
             collection.name
         )?;
         write!(f, "everyone on this network can read {} files", collection.items)
+    }
+}
+
+impl Library {
+    /// Shares files and folders, and takes out of the collection what is gone from folders shared before. Files that the
+    /// store knows and that have not changed are not read again. A file that can't be read is told and left out.
+    ///
+    /// A long add publishes what it has from time to time, so that mirrors start early. Blocks until all is published;
+    /// cut short, what was published stands, and doing it again continues.
+    pub fn add(&self, request: &AddRequest, events: &mut dyn FnMut(AddEvent)) -> Result<AddReport, LibraryError> {
+        let plan = sources::plan(self, request)?;
+        adder::Adder::new(self, request.copy, plan.own, events)?.run(&plan.sources)
     }
 }

@@ -1,0 +1,261 @@
+//! Making a version the newest: one published here, or one that a peer sent.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Library, LibraryError, Listed, Root, Summary,
+    item::Item,
+    manifest::{Builder, Draft, Items, Manifest, ManifestError, delete},
+    names,
+    page::PageHash,
+    state::{self, Record},
+};
+use crate::{
+    content::{CollectionKey, ContentId},
+    limits,
+    store::BlobState,
+    wire::Text,
+};
+
+/// A collection of this node, there or about to be.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    pub key: CollectionKey,
+    pub name: Text<{ limits::library::NAME_BYTES }>,
+    pub folder: String,
+}
+
+/// What became of a version that a peer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Adopted {
+    /// It is the newest here now.
+    Newest,
+    /// Another of its version or a higher one came first, or the collection is not wanted any more.
+    Stale,
+}
+
+impl Library {
+    /// The collection of this node with this name, or a new one.
+    pub(super) fn own(&self, name: Text<{ limits::library::NAME_BYTES }>) -> Result<Own, LibraryError> {
+        let (state, me) = (self.lock(), self.node_id());
+        let known = state.records.iter().find(|(key, record)| key.publisher == me && record.name == *name);
+        if let Some((key, record)) = known {
+            return Ok(Own { key: *key, name, folder: record.folder.clone() });
+        }
+        drop(state);
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).expect("a kernel that has no random numbers runs nothing of ours");
+        let key = CollectionKey { publisher: me, id: crate::content::CollectionId(id) };
+        let folder = self.choose_folder(&key, &name)?;
+        Ok(Own { key, name, folder })
+    }
+
+    /// The folder that a collection has, or the one it will get.
+    fn choose_folder(&self, key: &CollectionKey, name: &str) -> Result<String, LibraryError> {
+        let state = self.lock();
+        if let Some(record) = state.records.get(key).filter(|record| !record.folder.is_empty()) {
+            return Ok(record.folder.clone());
+        }
+        if let Some(listed) = state.listed.get(key) {
+            return Ok(listed.folder.clone());
+        }
+        if state.listed.len() >= limits::library::COLLECTIONS {
+            return Err(LibraryError::TooManyCollections(state.listed.len()));
+        }
+        let folders =
+            state.records.values().map(|record| &record.folder).chain(state.listed.values().map(|it| &it.folder));
+        let taken: Vec<String> = folders.map(|folder| folder.to_lowercase()).collect();
+        Ok(names::folder_name(name, |folder| taken.contains(&folder.to_lowercase())))
+    }
+
+    /// Publishes a new version: the old one with `changes` (`None` takes an item away) and without what `keep` refuses.
+    /// Nothing happens if that changes nothing.
+    pub(super) fn publish(
+        &self,
+        own: &Own,
+        changes: &BTreeMap<String, Option<Item>>,
+        keep: &mut dyn FnMut(&Item) -> bool,
+    ) -> Result<Summary, LibraryError> {
+        let _writing = self.start_writing();
+        let mut builder = Builder::create(self.manifest_path(&own.key, "draft"))?;
+        let mut old = Items::of(self.manifest(&own.key)?);
+        let mut copy_until = |builder: &mut Builder, end: Option<&str>| -> Result<(), ManifestError> {
+            while let Some(item) = old.peek()?.filter(|item| end.is_none_or(|end| &*item.path < end)).cloned() {
+                old.seek(&item.path)?;
+                if keep(&item) {
+                    builder.push(&item)?;
+                }
+            }
+            if let Some(end) = end {
+                old.seek(end)?;
+            }
+            Ok(())
+        };
+        for (path, change) in changes {
+            copy_until(&mut builder, Some(path))?;
+            if let Some(item) = change {
+                builder.push(item)?;
+            }
+        }
+        copy_until(&mut builder, None)?;
+        self.publish_draft(own, builder.into_draft()?)
+    }
+
+    fn publish_draft(&self, own: &Own, draft: Draft) -> Result<Summary, LibraryError> {
+        let key = own.key;
+        let mut record = self.lock().records.get(&key).cloned().unwrap_or_default();
+        let newest = self.lock().listed.get(&key).map_or(0, |listed| listed.version);
+        if let Some(manifest) = self.manifest(&key)?
+            && is_same(&manifest, draft.hashes())?
+            && let Some(summary) = self.summary(&key)
+            && summary.version >= record.floor
+        {
+            return Ok(summary);
+        }
+        let version = newest.max(record.floor).checked_add(1).ok_or(ManifestError::TooLarge)?;
+        let (items, bytes) = (draft.items(), draft.bytes());
+        let root =
+            Root { collection: key, version, name: own.name.clone(), items, bytes, pages: draft.hashes().to_vec() };
+        draft.seal(&root.sign(&self.key), &own.folder)?.install(&self.manifest_path(&key, "manifest"))?;
+        record.held_items = items;
+        record.held_bytes = bytes;
+        self.list(&root, &own.folder, record)?;
+        self.summary(&key).ok_or(LibraryError::NoCollection)
+    }
+
+    /// A place for the pages of a version that is coming; only one at a time for each collection.
+    pub(super) fn draft(&self, key: &CollectionKey) -> Result<Draft, LibraryError> {
+        Ok(Draft::create(self.manifest_path(key, "incoming.draft"))?)
+    }
+
+    /// Makes a version from a peer the newest: `root` was verified, `draft` was checked against it.
+    pub(super) fn adopt(&self, root: &Root, root_bytes: &[u8], draft: Draft) -> Result<Adopted, LibraryError> {
+        let _writing = self.start_writing();
+        let key = root.collection;
+        let mut record = self.lock().records.get(&key).cloned().unwrap_or_default();
+        if record.unwanted || self.lock().listed.get(&key).is_some_and(|listed| listed.version >= root.version) {
+            return Ok(Adopted::Stale);
+        }
+        let folder = self.choose_folder(&key, &root.name)?;
+        let sealed = draft.seal(root_bytes, &folder)?;
+        self.keep_withdrawn(&key, Some(sealed.open()?))?;
+        sealed.install(&self.manifest_path(&key, "manifest"))?;
+        record.held_items = record.held_items.min(root.items);
+        record.held_bytes = record.held_bytes.min(root.bytes);
+        self.list(root, &folder, record)?;
+        Ok(Adopted::Newest)
+    }
+
+    /// Writes down what of the present version and of the kept items is held and not offered in `new`.
+    fn keep_withdrawn(&self, key: &CollectionKey, new: Option<Manifest>) -> Result<(), LibraryError> {
+        let (mut old, mut kept, mut new) = (Items::of(self.manifest(key)?), Items::of(self.kept(key)?), Items::of(new));
+        let mut builder = Builder::create(self.manifest_path(key, "kept.draft"))?;
+        loop {
+            let path = match (old.peek()?, kept.peek()?) {
+                (None, None) => break,
+                (Some(item), None) | (None, Some(item)) => item.path.clone(),
+                (Some(a), Some(b)) => (&a.path).min(&b.path).clone(),
+            };
+            let offered = new.seek(&path)?;
+            let differs = |item: &Item| offered.as_ref().is_none_or(|offered| offered.id != item.id);
+            let (old, kept) = (old.seek(&path)?, kept.seek(&path)?);
+            let withdrawn = match old.filter(differs) {
+                Some(item) if self.is_held(&item.id)? => Some(item),
+                _ => kept.filter(differs),
+            };
+            if let Some(item) = withdrawn {
+                builder.push(&item)?;
+            }
+        }
+        self.install_kept(key, builder)
+    }
+
+    fn install_kept(&self, key: &CollectionKey, builder: Builder) -> Result<(), LibraryError> {
+        let (draft, path) = (builder.into_draft()?, self.manifest_path(key, "kept"));
+        if draft.items() == 0 {
+            return Ok(delete(&path)?);
+        }
+        Ok(draft.seal(&[], "")?.install(&path)?)
+    }
+
+    /// Drops kept items that `keep` refuses.
+    pub(super) fn prune_kept(
+        &self,
+        key: &CollectionKey,
+        keep: &mut dyn FnMut(&Item) -> bool,
+    ) -> Result<(), LibraryError> {
+        let _writing = self.start_writing();
+        let Some(kept) = self.kept(key)? else { return Ok(()) };
+        let mut builder = Builder::create(self.manifest_path(key, "kept.draft"))?;
+        for item in Items::of(Some(kept)) {
+            let item = item?;
+            if keep(&item) {
+                builder.push(&item)?;
+            }
+        }
+        self.install_kept(key, builder)
+    }
+
+    /// Counts anew what is held of a collection.
+    pub(super) fn recount(&self, key: &CollectionKey) -> Result<(), LibraryError> {
+        let (mut items, mut bytes) = (0, 0);
+        for item in Items::of(self.manifest(key)?) {
+            let item = item?;
+            if self.is_held(&item.id)? {
+                items += 1;
+                bytes += item.size;
+            }
+        }
+        let Some(mut record) = self.lock().records.get(key).cloned() else { return Ok(()) };
+        if (record.held_items, record.held_bytes) != (items, bytes) {
+            (record.held_items, record.held_bytes) = (items, bytes);
+            state::put_record(&self.store, *key, &record)?;
+            self.lock().records.insert(*key, record);
+            self.listeners.tell();
+        }
+        Ok(())
+    }
+
+    /// Counts items that have just become complete; written down at the next [`Library::recount`].
+    pub(super) fn count_held(&self, key: &CollectionKey, items: u64, bytes: u64) {
+        if let Some(record) = self.lock().records.get_mut(key) {
+            record.held_items += items;
+            record.held_bytes += bytes;
+        }
+    }
+
+    pub(super) fn is_held(&self, id: &ContentId) -> Result<bool, LibraryError> {
+        Ok(self.store.info(id)?.is_some_and(|info| info.state == BlobState::Complete))
+    }
+
+    /// The manifest is durable: now the record, then the memory, then those who wait for it.
+    fn list(&self, root: &Root, folder: &str, record: Record) -> Result<(), LibraryError> {
+        let (name, folder) = (root.name.to_string(), folder.to_owned());
+        let floor = record.floor.max(root.version);
+        let record = Record { name: name.clone(), folder: folder.clone(), floor, ..record };
+        state::put_record(&self.store, root.collection, &record)?;
+        let listed = Listed { folder, name, version: root.version, items: root.items, bytes: root.bytes };
+        let mut state = self.lock();
+        state.records.insert(root.collection, record);
+        state.listed.insert(root.collection, listed);
+        drop(state);
+        self.listeners.tell();
+        Ok(())
+    }
+
+    pub(super) fn start_writing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn is_same(manifest: &Manifest, hashes: &[PageHash]) -> Result<bool, ManifestError> {
+    if manifest.pages() != hashes.len() {
+        return Ok(false);
+    }
+    for (index, hash) in hashes.iter().enumerate() {
+        if manifest.hash(index)? != *hash {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,49 @@
+//! What can go wrong, in words for people.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use super::ManifestError;
+use crate::{limits::library::NAME_BYTES, store::StoreError};
+
+/// Why the library could not do it. What was published or fetched before is as it was.
+#[derive(Debug, Error)]
+pub enum LibraryError {
+    /// A file or folder could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A manifest could not be read or written.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// There is no such collection.
+    #[error("there is no such collection here; `allibrary ls` lists them")]
+    NoCollection,
+    /// There is no such item.
+    #[error("the collection has no such item; `allibrary ls COLLECTION` lists them")]
+    NoItem,
+    /// A path that can't be shared.
+    #[error("{}: {why}", path.display())]
+    Refused { path: PathBuf, why: &'static str },
+    /// More than was meant, probably.
+    #[error("{} is {what}: everyone on this network could read all of it; add --yes if that is what you want", path.display())]
+    NeedsYes { path: PathBuf, what: &'static str },
+    /// A name that no collection can have.
+    #[error("{0:?} can't be a collection's name: it must be 1 to {NAME_BYTES} bytes of text on one line")]
+    Name(String),
+    /// No room for another collection.
+    #[error("this node keeps {0} collections already, which is as many as it can; remove one")]
+    TooManyCollections(usize),
+}
+
+impl LibraryError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}

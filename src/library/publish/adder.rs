@@ -1,0 +1,252 @@
+//! One add under way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fs,
+    hash::{BuildHasher, RandomState},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    AddEvent, AddReport,
+    sources::Source,
+    walk::{Found, Walk},
+};
+use crate::{
+    content::ContentId,
+    library::{Library, LibraryError, apply::Own, item::Item, manifest::Manifest, metadata, names, state},
+    limits::{
+        library::{ADD_PUBLISH_BYTES, ADD_PUBLISH_ITEMS},
+        store::SMALL_FILES_PER_SYNC,
+    },
+    store::{ImportError, Imported, LibraryPath, StoreError},
+    wire::Text,
+};
+
+/// Bytes between two progress events of one file.
+const EVENT_BYTES: u64 = 1024 * 1024;
+
+pub(super) struct Adder<'a> {
+    library: &'a Library,
+    copy: bool,
+    own: Own,
+    events: &'a mut dyn FnMut(AddEvent),
+    /// The version that is out, to compare with.
+    published: Option<Manifest>,
+    /// Items of the next version.
+    pending: BTreeMap<String, Option<Item>>,
+    /// Files that are hashed and not yet durable.
+    imported: Vec<Imported>,
+    /// Files whose content was replaced: what the store knew of them.
+    replaced: Vec<(ContentId, PathBuf)>,
+    bytes_since_publish: u64,
+    /// Hashes of the paths of all items that are still there: a set of the paths would be large.
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    /// Folders that could not be read: what is below them stays listed.
+    unread: BTreeSet<String>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    added: u64,
+    added_bytes: u64,
+    unchanged: u64,
+    skipped: u64,
+    failed: u64,
+}
+
+impl<'a> Adder<'a> {
+    pub fn new(
+        library: &'a Library,
+        copy: bool,
+        own: Own,
+        events: &'a mut dyn FnMut(AddEvent),
+    ) -> Result<Self, LibraryError> {
+        Ok(Self {
+            published: library.manifest(&own.key)?,
+            library,
+            copy,
+            own,
+            events,
+            pending: BTreeMap::new(),
+            imported: Vec::new(),
+            replaced: Vec::new(),
+            bytes_since_publish: 0,
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            unread: BTreeSet::new(),
+            counts: Counts::default(),
+        })
+    }
+
+    pub fn run(mut self, sources: &[Source]) -> Result<AddReport, LibraryError> {
+        for source in sources {
+            if !source.is_folder {
+                self.add_file(&source.path, &source.at)?;
+                continue;
+            }
+            for found in Walk::new(source.path.clone(), &source.at, self.library.data()) {
+                match found {
+                    Found::File { path, item } => self.add_file(&path, &item)?,
+                    Found::Skipped { path, why } => {
+                        self.counts.skipped += 1;
+                        (self.events)(AddEvent::Skipped { path, why });
+                    }
+                    Found::Failed { path, item, why } => {
+                        self.unread.insert(item);
+                        self.fail(path, why);
+                    }
+                }
+            }
+        }
+        self.finish(sources)
+    }
+
+    fn fail(&mut self, path: PathBuf, why: String) {
+        self.counts.failed += 1;
+        (self.events)(AddEvent::Failed { path, why });
+    }
+
+    fn add_file(&mut self, path: &Path, item: &str) -> Result<(), LibraryError> {
+        self.seen.insert(self.hasher.hash_one(item));
+        let old = self.published.as_mut().map(|manifest| manifest.item(item)).transpose()?.flatten();
+        let store = self.library.store();
+        if let Some(old) = &old
+            && store.is_unchanged(&old.id, path)?
+        {
+            self.counts.unchanged += 1;
+            return Ok(());
+        }
+        let imported = match self.import(path, item) {
+            Ok(imported) => imported,
+            Err(ImportError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                self.fail(path.to_owned(), error.to_string());
+                return Ok(());
+            }
+        };
+        match old {
+            // Only touched, or copied before.
+            Some(old) if old.id == imported.id() => self.counts.unchanged += 1,
+            old => {
+                self.counts.added += 1;
+                self.counts.added_bytes += imported.size();
+                if let Some(old) = old {
+                    self.replaced.push((old.id, self.file_of(path, item)));
+                }
+                let name = item.rsplit('/').next().unwrap_or(item);
+                let metadata::Metadata { title, author, language } = metadata::read(path, name);
+                let (id, size) = (imported.id(), imported.size());
+                let text = Text::new(item).ok_or_else(|| LibraryError::Name(item.to_owned()))?;
+                let new = Item { path: text, id, size, title, author, language };
+                self.pending.insert(item.to_owned(), Some(new));
+            }
+        }
+        self.bytes_since_publish += imported.size();
+        self.imported.push(imported);
+        if self.imported.len() >= SMALL_FILES_PER_SYNC {
+            self.commit()?;
+        }
+        if self.pending.len() >= ADD_PUBLISH_ITEMS || self.bytes_since_publish >= ADD_PUBLISH_BYTES {
+            self.publish(&mut |_| true)?;
+        }
+        Ok(())
+    }
+
+    /// Where the store has the file of this item.
+    fn file_of(&self, path: &Path, item: &str) -> PathBuf {
+        let copied = || Some(self.library.store().library().join(copy_path(&self.own.folder, item)?.as_str()));
+        self.copy.then(copied).flatten().unwrap_or_else(|| path.to_owned())
+    }
+
+    fn import(&mut self, path: &Path, item: &str) -> Result<Imported, ImportError> {
+        let size = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let mut told = None;
+        let events = &mut self.events;
+        let mut progress = |done: u64| {
+            if told.is_none_or(|told| done >= told + EVENT_BYTES) {
+                told = Some(done);
+                events(AddEvent::File { path: path.to_owned(), done, size });
+            }
+        };
+        progress(0);
+        let store = self.library.store();
+        match copy_path(&self.own.folder, item).filter(|_| self.copy) {
+            Some(to) => store.import_copy(path, &to, &mut progress),
+            None => store.import_in_place(path, &mut progress),
+        }
+    }
+
+    /// Makes what was hashed durable.
+    fn commit(&mut self) -> Result<(), LibraryError> {
+        for (id, path) in self.replaced.drain(..) {
+            forget(self.library, &id, &path)?;
+        }
+        Ok(self.library.store().commit(std::mem::take(&mut self.imported))?)
+    }
+
+    fn publish(&mut self, keep: &mut dyn FnMut(&Item) -> bool) -> Result<(), LibraryError> {
+        self.commit()?;
+        let summary = self.library.publish(&self.own, &std::mem::take(&mut self.pending), keep)?;
+        self.bytes_since_publish = 0;
+        self.published = self.library.manifest(&self.own.key)?;
+        (self.events)(AddEvent::Published { version: summary.version, items: summary.items });
+        Ok(())
+    }
+
+    fn finish(mut self, sources: &[Source]) -> Result<AddReport, LibraryError> {
+        let (library, key) = (self.library, self.own.key);
+        let known = state::sources(library.store(), key)?;
+        let walked: BTreeSet<&str> = sources.iter().filter(|it| it.is_folder).map(|it| it.at.as_str()).collect();
+        let (seen, hasher, unread) =
+            (std::mem::take(&mut self.seen), self.hasher.clone(), std::mem::take(&mut self.unread));
+        let mut gone: Vec<(ContentId, PathBuf)> = Vec::new();
+        self.publish(&mut |item| {
+            let owner = ancestors(&item.path).find(|at| known.contains_key(*at));
+            let Some(owner) = owner.filter(|at| walked.contains(at)) else { return true };
+            if seen.contains(&hasher.hash_one(&*item.path)) || ancestors(&item.path).any(|at| unread.contains(at)) {
+                return true;
+            }
+            let rest = item.path[owner.len()..].trim_start_matches('/');
+            gone.push((item.id, known[owner].join(rest)));
+            if let Some(copy) = copy_path(&library_folder(library, &key), &item.path) {
+                gone.push((item.id, library.store().library().join(copy.as_str())));
+            }
+            false
+        })?;
+        for (id, path) in &gone {
+            forget(library, id, path)?;
+        }
+        let Counts { added, added_bytes, unchanged, skipped, failed } = self.counts;
+        let collection = library.summary(&key).ok_or(LibraryError::NoCollection)?;
+        let removed = gone.len() as u64 / 2;
+        Ok(AddReport { collection, added, added_bytes, unchanged, removed, skipped, failed })
+    }
+}
+
+fn library_folder(library: &Library, key: &crate::content::CollectionKey) -> String {
+    library.summary(key).map(|summary| summary.folder).unwrap_or_default()
+}
+
+/// The path itself, then each folder above it, "" last.
+pub(in crate::library) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |at| match at.rfind('/') {
+        Some(end) => Some(&at[..end]),
+        None => (!at.is_empty()).then_some(""),
+    })
+}
+
+/// Where a copy of an item's file stands.
+pub(in crate::library) fn copy_path(folder: &str, item: &str) -> Option<LibraryPath> {
+    LibraryPath::new(&format!("{folder}/{}", names::file_path(item, false)))
+}
+
+/// The store need not know the file.
+pub(in crate::library) fn forget(library: &Library, id: &ContentId, path: &Path) -> Result<(), LibraryError> {
+    match library.store().remove(id, path) {
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

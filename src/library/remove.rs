@@ -1,0 +1,142 @@
+//! Taking items and collections away.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::{
+    Library, LibraryError,
+    apply::Own,
+    item::Item,
+    manifest::delete,
+    publish::{ancestors, copy_path, forget, item_name},
+    state,
+};
+use crate::{
+    content::{CollectionKey, ContentId},
+    wire::Text,
+};
+
+/// What to take away of a collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remove {
+    /// All of it.
+    Collection,
+    /// The item of this path, or all below it.
+    Path(String),
+    /// All items with these bytes.
+    Id(ContentId),
+}
+
+/// What was taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Items that are listed no more, or not wanted any more.
+    pub items: u64,
+    /// Their bytes; files that were shared in place stay where they are.
+    pub bytes: u64,
+}
+
+impl Remove {
+    fn covers(&self, item: &Item) -> bool {
+        match self {
+            Self::Collection => true,
+            Self::Path(path) => {
+                item.path.strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Id(id) => item.id == *id,
+        }
+    }
+}
+
+impl Library {
+    /// Takes items out of a collection of this node, with a new version; or the bytes of a mirrored one from this disk,
+    /// which remembers that they are not wanted.
+    pub fn remove(&self, key: &CollectionKey, what: &Remove) -> Result<Removed, LibraryError> {
+        let summary = self.summary(key).ok_or(LibraryError::NoCollection)?;
+        let mut gone = Vec::new();
+        let mut removed = Removed { items: 0, bytes: 0 };
+        for found in self.all_items(key)? {
+            let (item, _) = found?;
+            if what.covers(&item) {
+                removed.items += 1;
+                removed.bytes += item.size;
+                gone.push((item.path.into_string(), item.id));
+            }
+        }
+        if gone.is_empty() && *what != Remove::Collection {
+            return Err(LibraryError::NoItem);
+        }
+        if summary.mine {
+            let own = Own { key: *key, name: Text::cut(&summary.name), folder: summary.folder.clone() };
+            self.publish(&own, &BTreeMap::new(), &mut |item| !what.covers(item))?;
+        } else if *what == Remove::Collection {
+            self.drop_mirror(key)?;
+        } else {
+            let paths: Vec<String> = gone.iter().map(|(path, _)| path.clone()).collect();
+            state::put_unwanted(&self.store, *key, &paths)?;
+            self.prune_kept(key, &mut |item| !what.covers(item))?;
+        }
+        let sources = if summary.mine { state::sources(&self.store, *key)? } else { BTreeMap::new() };
+        let others = self.other_sources(key)?;
+        for (path, id) in &gone {
+            for file in self.files_of(&summary.folder, &sources, path, id)? {
+                // Shared by another collection of this node too: there it stays.
+                if !others.iter().any(|source| file.starts_with(source)) {
+                    forget(self, id, &file)?;
+                }
+            }
+        }
+        for at in sources.keys().filter(|at| *what == Remove::Collection || *what == Remove::Path(at.to_string())) {
+            state::forget_source(&self.store, *key, at)?;
+        }
+        self.recount(key)?;
+        Ok(removed)
+    }
+
+    /// The files of an item that are its and not another's.
+    fn files_of(
+        &self,
+        folder: &str,
+        sources: &BTreeMap<String, PathBuf>,
+        path: &str,
+        id: &ContentId,
+    ) -> Result<Vec<PathBuf>, LibraryError> {
+        let Some(info) = self.store.info(id)? else { return Ok(Vec::new()) };
+        let library = self.store.library();
+        let mine: Vec<PathBuf> = copy_path(folder, path).iter().map(|copy| library.join(copy.as_str())).collect();
+        let owner = ancestors(path).find_map(|at| sources.get_key_value(at));
+        let in_place = |file: &PathBuf| {
+            let Some((at, source)) = owner else { return false };
+            let Ok(below) = file.strip_prefix(source) else { return false };
+            let names: Vec<String> = below.iter().map(item_name).collect();
+            names.join("/") == path[at.len()..].trim_start_matches('/')
+        };
+        let files = info.paths.into_iter().filter(|file| mine.contains(file) || in_place(file));
+        Ok(files.collect())
+    }
+
+    /// What the other collections of this node come from.
+    fn other_sources(&self, key: &CollectionKey) -> Result<Vec<PathBuf>, LibraryError> {
+        let mut sources = Vec::new();
+        for other in self.collections().iter().filter(|other| other.mine && other.key != *key) {
+            sources.extend(state::sources(&self.store, other.key)?.into_values());
+        }
+        Ok(sources)
+    }
+
+    fn drop_mirror(&self, key: &CollectionKey) -> Result<(), LibraryError> {
+        let _writing = self.start_writing();
+        let mut record = self.lock().records.get(key).cloned().unwrap_or_default();
+        record.unwanted = true;
+        (record.held_items, record.held_bytes) = (0, 0);
+        // First what keeps it from being fetched again.
+        state::put_record(&self.store, *key, &record)?;
+        let mut state = self.lock();
+        state.records.insert(*key, record);
+        state.listed.remove(key);
+        drop(state);
+        delete(&self.manifest_path(key, "manifest"))?;
+        delete(&self.manifest_path(key, "kept"))?;
+        self.listeners.tell();
+        Ok(())
+    }
+}
