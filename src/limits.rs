@@ -87,6 +87,28 @@ pub mod network {
     pub const ADDRESSES_PER_PEER: usize = 16;
     /// Streams that one peer may have open towards us.
     pub const STREAMS_PER_CONNECTION: u32 = 32;
+    /// Bytes that a peer may send on one stream ahead of its reader. Window ÷ round trip caps the rate.
+    pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+    /// Bytes that a peer may send on all streams of a connection ahead of their readers.
+    pub const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+    /// Bytes of a connection that were written and are not acknowledged.
+    pub const SEND_WINDOW_BYTES: u64 = 1024 * 1024;
+    /// Bytes of a handshake that arrived out of order.
+    pub const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
+    /// Buffers that one UDP socket receives into at a time, and the bytes of each: as much as the kernel joins.
+    pub const RECEIVE_BUFFERS: usize = 4;
+    /// See [`RECEIVE_BUFFERS`].
+    pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+    /// Bytes that we ask the kernel to hold for a UDP socket, each way.
+    pub const SOCKET_BUFFER_BYTES: usize = 1024 * 1024;
+    /// Incoming handshakes under way on one socket; further ones are ignored.
+    pub const HANDSHAKES: usize = 64;
+    /// Incoming handshakes under way on one socket above which a peer must first prove its address (RFC 9000, section 8.1.2).
+    pub const HANDSHAKES_BEFORE_RETRY: usize = 16;
+    /// Connections on one socket, those that are just closing included; further incoming ones are refused.
+    pub const CONNECTIONS_PER_SOCKET: usize = 4 * PEERS;
+    /// Bytes of the words in a connection's closing.
+    pub const CLOSE_REASON_BYTES: usize = 128;
     /// Events waiting between the network task and the node.
     pub const EVENT_QUEUE: usize = 256;
     /// Commands waiting between the node and the network task.

@@ -1,0 +1,110 @@
+//! Settings of the transport, and what quinn-proto makes of them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use libp2p::PeerId;
+use quinn_proto::{
+    ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TimeSource, TransportConfig, VarInt,
+};
+
+use super::Error;
+use crate::{
+    limits::network as limits,
+    network::{
+        identity::Keypair,
+        tls::{CipherPolicy, Tls},
+    },
+};
+
+/// Settings of the transport.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who we are.
+    pub keypair: Keypair,
+    /// Which ciphers connections may use.
+    pub ciphers: CipherPolicy,
+    /// A connection on which nothing arrives for so long is lost. The shorter one of both ends counts.
+    pub idle_timeout: Duration,
+    /// After so long without traffic a packet is sent to keep the connection. Well below `idle_timeout`.
+    pub keep_alive: Duration,
+    /// A handshake must be over after so long.
+    pub handshake_timeout: Duration,
+}
+
+impl Config {
+    /// The usual settings: what costs little on the wire (idle 45 s, keep-alive 15 s).
+    pub fn new(keypair: Keypair) -> Self {
+        Self {
+            keypair,
+            ciphers: CipherPolicy::Auto,
+            idle_timeout: Duration::from_secs(45),
+            keep_alive: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The settings in quinn-proto's terms.
+pub(super) struct ProtoConfig {
+    pub(super) endpoint: Arc<EndpointConfig>,
+    pub(super) server: Arc<ServerConfig>,
+    pub(super) handshake_timeout: Duration,
+    transport: Arc<TransportConfig>,
+    tls: Tls,
+}
+
+impl ProtoConfig {
+    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+        let tls = Tls::new(&config.keypair, config.ciphers)?;
+        let transport = Arc::new(transport_config(config));
+        let mut server = ServerConfig::with_crypto(Arc::new(tls.server()?));
+        server.transport = transport.clone();
+        server.migration(false);
+        server.time_source(Arc::new(Uptime(Instant::now())));
+        let mut endpoint = EndpointConfig::default();
+        endpoint.supported_versions(vec![1]);
+        Ok(Self {
+            endpoint: Arc::new(endpoint),
+            server: Arc::new(server),
+            handshake_timeout: config.handshake_timeout,
+            transport,
+            tls,
+        })
+    }
+
+    pub(super) fn client(&self, expected: Option<PeerId>) -> Result<ClientConfig, Error> {
+        let mut config = ClientConfig::new(Arc::new(self.tls.client(expected)?));
+        config.transport_config(self.transport.clone());
+        Ok(config)
+    }
+}
+
+fn transport_config(config: &Config) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let longest = IdleTimeout::from(VarInt::MAX);
+    transport
+        .max_concurrent_bidi_streams(limits::STREAMS_PER_CONNECTION.into())
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(limits::STREAM_WINDOW_BYTES.into())
+        .receive_window(limits::CONNECTION_WINDOW_BYTES.into())
+        .send_window(limits::SEND_WINDOW_BYTES)
+        .crypto_buffer_size(limits::CRYPTO_BUFFER_BYTES)
+        .max_idle_timeout(Some(IdleTimeout::try_from(config.idle_timeout).unwrap_or(longest)))
+        .keep_alive_interval(Some(config.keep_alive))
+        .mtu_discovery_config(Some(MtuDiscoveryConfig::default()))
+        .allow_spin(false);
+    transport
+}
+
+/// Retry tokens age by this clock: the wall clock may jump while one is on its way.
+struct Uptime(Instant);
+
+impl TimeSource for Uptime {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.0.elapsed()
+    }
+}

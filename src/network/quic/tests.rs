@@ -1,0 +1,471 @@
+use std::{
+    future::{Future, poll_fn},
+    net::UdpSocket,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_io::Timer;
+use futures::{
+    AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt,
+    channel::mpsc,
+    future::{join, join_all, select},
+};
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{
+        Endpoint, Transport as _,
+        muxing::StreamMuxerExt,
+        transport::{DialOpts, ListenerId, PortUse, TransportEvent},
+    },
+    multiaddr::Protocol,
+};
+
+use super::{CloseCode, Config, Connection, Error, Stream, Transport, close_code};
+use crate::{
+    limits::network as limits,
+    network::{identity::Keypair, tls::CipherPolicy},
+};
+
+const V4: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+const V6: &str = "/ip6/::1/udp/0/quic-v1";
+const SOON: Duration = Duration::from_secs(20);
+const REUSE: DialOpts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::Reuse };
+
+/// A transport that is polled in the background and accepts all.
+struct Node {
+    peer: PeerId,
+    transport: Arc<Mutex<Transport>>,
+    events: mpsc::UnboundedReceiver<TransportEvent<(), Error>>,
+    accepted: mpsc::UnboundedReceiver<(PeerId, Connection)>,
+    _task: smol::Task<()>,
+}
+
+impl Node {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(configure: impl FnOnce(&mut Config)) -> Self {
+        let keypair = Keypair::generate();
+        let peer = keypair.as_libp2p().public().to_peer_id();
+        let mut config = Config::new(keypair);
+        configure(&mut config);
+        let transport = Arc::new(Mutex::new(Transport::new(&config).unwrap()));
+        let ((event_sender, events), (accepted_sender, accepted)) = (mpsc::unbounded(), mpsc::unbounded());
+        let polled = transport.clone();
+        let task = smol::spawn(async move {
+            loop {
+                let event = poll_fn(|cx| Pin::new(&mut *polled.lock().unwrap()).poll(cx)).await;
+                if let TransportEvent::Incoming { upgrade, .. } = event {
+                    let sender = accepted_sender.clone();
+                    smol::spawn(async move {
+                        if let Ok(connection) = upgrade.await {
+                            let _ = sender.unbounded_send(connection);
+                        }
+                    })
+                    .detach();
+                } else {
+                    let _ = event_sender.unbounded_send(event.map_upgrade(drop));
+                }
+            }
+        });
+        Self { peer, transport, events, accepted, _task: task }
+    }
+
+    async fn listen(&mut self, address: &str) -> (ListenerId, Multiaddr) {
+        let id = ListenerId::next();
+        self.transport.lock().unwrap().listen_on(id, address.parse().unwrap()).unwrap();
+        match soon(self.events.next()).await {
+            Some(TransportEvent::NewAddress { listener_id, listen_addr }) if listener_id == id => (id, listen_addr),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn dial(&self, address: &Multiaddr) -> Result<(PeerId, Connection), Error> {
+        let dial = self.transport.lock().unwrap().dial(address.clone(), REUSE).unwrap();
+        soon(dial).await
+    }
+
+    async fn accept(&mut self) -> (PeerId, Connection) {
+        soon(self.accepted.next()).await.unwrap()
+    }
+}
+
+/// Two nodes and a connection: the dialler's end, and the listener's.
+async fn pair(address: &str) -> (Node, Connection, Node, Connection) {
+    let (a, mut b) = (Node::new(), Node::new());
+    let (_, address) = b.listen(address).await;
+    let (peer, dialled) = a.dial(&address).await.unwrap();
+    assert_eq!(peer, b.peer);
+    let (peer, accepted) = b.accept().await;
+    assert_eq!(peer, a.peer);
+    (a, dialled, b, accepted)
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let late = async {
+        Timer::after(SOON).await;
+        panic!("not within {SOON:?}")
+    };
+    select(std::pin::pin!(future), std::pin::pin!(late)).map(|either| either.factor_first().0).await
+}
+
+async fn open(connection: &mut Connection) -> Stream {
+    soon(poll_fn(|cx| connection.poll_outbound_unpin(cx))).await.unwrap()
+}
+
+async fn accept(connection: &mut Connection) -> Stream {
+    soon(poll_fn(|cx| connection.poll_inbound_unpin(cx))).await.unwrap()
+}
+
+async fn close(connection: &mut Connection) {
+    soon(poll_fn(|cx| connection.poll_close_unpin(cx))).await.unwrap()
+}
+
+/// Why the connection ends.
+async fn lost(connection: &mut Connection) -> Error {
+    match soon(poll_fn(|cx| connection.poll_unpin(cx))).await {
+        Err(error) => error,
+        Ok(event) => panic!("{event:?}"),
+    }
+}
+
+/// A stream whose other end has been accepted.
+async fn stream(from: &mut Connection, to: &mut Connection) -> (Stream, Stream) {
+    let mut ours = open(from).await;
+    soon(ours.write_all(b"!")).await.unwrap();
+    let mut theirs = accept(to).await;
+    soon(theirs.read_exact(&mut [0])).await.unwrap();
+    (ours, theirs)
+}
+
+#[test]
+fn streams_open_both_ways_on_both_families() {
+    smol::block_on(async {
+        for family in [V4, V6] {
+            let (_a, mut dialled, _b, mut accepted) = pair(family).await;
+            for dialler_opens in [true, false] {
+                let (from, to) =
+                    if dialler_opens { (&mut dialled, &mut accepted) } else { (&mut accepted, &mut dialled) };
+                let (mut ours, mut theirs) = stream(from, to).await;
+                ours.write_all(b"question").await.unwrap();
+                ours.close().await.unwrap();
+                let mut heard = String::new();
+                soon(theirs.read_to_string(&mut heard)).await.unwrap();
+                assert_eq!(heard, "question");
+                // One half is closed, the other still speaks.
+                theirs.write_all(b"answer").await.unwrap();
+                theirs.close().await.unwrap();
+                heard.clear();
+                soon(ours.read_to_string(&mut heard)).await.unwrap();
+                assert_eq!(heard, "answer");
+            }
+        }
+    });
+}
+
+#[test]
+fn another_peer_than_expected_is_refused() {
+    smol::block_on(async {
+        let (a, mut b) = (Node::new(), Node::new());
+        let (_, address) = b.listen(V4).await;
+        let stranger = Keypair::generate().as_libp2p().public().to_peer_id();
+        let error = a.dial(&address.clone().with(Protocol::P2p(stranger))).await.err().unwrap().to_string();
+        assert!(error.contains(&stranger.to_string()) && error.contains(&b.peer.to_string()), "{error}");
+        a.dial(&address.with(Protocol::P2p(b.peer))).await.unwrap();
+    });
+}
+
+#[test]
+fn ciphers_meet_or_refuse() {
+    use CipherPolicy::{Aes256, Auto, ChaCha20};
+    smol::block_on(async {
+        for (ours, theirs, works) in
+            [(Auto, Aes256, true), (Auto, ChaCha20, true), (ChaCha20, Auto, true), (Aes256, ChaCha20, false)]
+        {
+            let (a, mut b) = (Node::with(|config| config.ciphers = ours), Node::with(|config| config.ciphers = theirs));
+            let (_, address) = b.listen(V4).await;
+            assert_eq!(a.dial(&address).await.is_ok(), works, "{ours:?} {theirs:?}");
+        }
+    });
+}
+
+#[test]
+fn much_arrives_whole() {
+    const BYTES: usize = 32 * 1024 * 1024;
+    smol::block_on(async {
+        let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
+        let (mut ours, mut theirs) = stream(&mut dialled, &mut accepted).await;
+        let send = async {
+            let chunk: Vec<u8> = (0..65_521).map(|at| (at % 251) as u8).collect();
+            let mut left = BYTES;
+            while left > 0 {
+                let now = left.min(chunk.len());
+                ours.write_all(&chunk[..now]).await.unwrap();
+                left -= now;
+            }
+            ours.close().await.unwrap();
+        };
+        let receive = async {
+            let (mut buffer, mut total) = (vec![0; 100_000], 0);
+            loop {
+                let count = theirs.read(&mut buffer).await.unwrap();
+                if count == 0 {
+                    break total;
+                }
+                assert!((0..count).all(|at| buffer[at] == ((total + at) % 65_521 % 251) as u8));
+                total += count;
+            }
+        };
+        assert_eq!(join(send, receive).map(|(_, total)| total).await, BYTES);
+    });
+}
+
+#[test]
+fn a_stream_that_nobody_reads_takes_no_more_than_its_windows() {
+    smol::block_on(async {
+        let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
+        let (mut ours, theirs) = stream(&mut dialled, &mut accepted).await;
+        let mut written = 0;
+        let chunk = [7; 10_000];
+        // Blocked for a second, that is for good.
+        let fill = async {
+            loop {
+                let blocked = async {
+                    Timer::after(Duration::from_secs(1)).await;
+                    None
+                };
+                let write = ours.write(&chunk).map(|result| Some(result.unwrap()));
+                match select(std::pin::pin!(write), std::pin::pin!(blocked)).await.factor_first().0 {
+                    Some(count) => written += count as u64,
+                    None => break,
+                }
+            }
+        };
+        soon(fill).await;
+        let bound = u64::from(limits::STREAM_WINDOW_BYTES) + limits::SEND_WINDOW_BYTES;
+        assert!(written >= u64::from(limits::STREAM_WINDOW_BYTES) / 2 && written <= bound, "{written}");
+        // The connection is none the worse for it.
+        let (mut other, mut other_end) = stream(&mut dialled, &mut accepted).await;
+        other.write_all(b"hello").await.unwrap();
+        soon(other_end.read_exact(&mut [0; 5])).await.unwrap();
+        drop(theirs);
+    });
+}
+
+#[test]
+fn a_dropped_stream_is_reset_not_ended() {
+    smol::block_on(async {
+        let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
+        let (mut ours, mut theirs) = stream(&mut dialled, &mut accepted).await;
+        ours.write_all(b"half of it").await.unwrap();
+        drop(ours);
+        let error = soon(theirs.read_to_end(&mut Vec::new())).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        let error = soon(async {
+            loop {
+                if let Err(error) = theirs.write_all(&[0; 1000]).await {
+                    break error;
+                }
+            }
+        });
+        assert_eq!(error.await.kind(), std::io::ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn streams_are_limited_and_come_back() {
+    smol::block_on(async {
+        let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
+        let mut streams = Vec::new();
+        for _ in 0..limits::STREAMS_PER_CONNECTION {
+            streams.push(stream(&mut dialled, &mut accepted).await);
+        }
+        let one_more = poll_fn(|cx| Poll::Ready(dialled.poll_outbound_unpin(cx).is_pending()));
+        assert!(one_more.await);
+        // The peer hears of free places once an eighth is free.
+        streams.truncate(streams.len() - streams.len() / 8 - 1);
+        stream(&mut dialled, &mut accepted).await;
+    });
+}
+
+#[test]
+fn closing_twice_is_closing_and_the_peer_hears_why() {
+    smol::block_on(async {
+        let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
+        let (mut ours, _theirs) = stream(&mut dialled, &mut accepted).await;
+        accepted.close_with(CloseCode::Banned, "sent garbage");
+        close(&mut accepted).await;
+        close(&mut accepted).await;
+        let error = lost(&mut dialled).await;
+        assert_eq!(close_code(&error), Some(CloseCode::Banned));
+        assert!(error.to_string().contains("sent garbage"), "{error}");
+        // As libp2p's swarm would wrap it.
+        assert_eq!(close_code(&std::io::Error::other(error)), Some(CloseCode::Banned));
+        assert!(ours.write_all(b"too late").await.is_err());
+        close(&mut dialled).await;
+    });
+}
+
+#[test]
+fn dropping_the_last_handle_closes() {
+    smol::block_on(async {
+        let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
+        let (mut ours, mut theirs) = stream(&mut dialled, &mut accepted).await;
+        drop(dialled);
+        // The stream is a handle too.
+        ours.write_all(b"still here").await.unwrap();
+        soon(theirs.read_exact(&mut [0; 10])).await.unwrap();
+        drop(ours);
+        assert_eq!(close_code(&lost(&mut accepted).await), Some(CloseCode::Done));
+    });
+}
+
+#[test]
+fn connections_outlive_their_listener_and_its_port_can_be_had_again() {
+    smol::block_on(async {
+        let (a, mut dialled, mut b, mut accepted) = pair(V4).await;
+        let (mut ours, mut theirs) = stream(&mut dialled, &mut accepted).await;
+        let address = super::address::remote(dialled.remote());
+        let mut listeners = b.transport.lock().unwrap().listener_ids();
+        let id = listeners.pop().unwrap();
+        assert!(b.transport.lock().unwrap().remove_listener(id));
+        assert!(!b.transport.lock().unwrap().remove_listener(id));
+        assert!(matches!(soon(b.events.next()).await, Some(TransportEvent::AddressExpired { .. })));
+        assert!(matches!(soon(b.events.next()).await, Some(TransportEvent::ListenerClosed { .. })));
+        assert!(a.dial(&address).await.is_err());
+        ours.write_all(b"well").await.unwrap();
+        soon(theirs.read_exact(&mut [0; 4])).await.unwrap();
+        assert_eq!(b.listen(&address.to_string()).await.1, address);
+        a.dial(&address).await.unwrap();
+    });
+}
+
+#[test]
+fn dials_leave_from_the_listeners_port() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(), Node::new());
+        let (_, ours) = a.listen(V4).await;
+        let (_, theirs) = b.listen(V4).await;
+        let _dialled = a.dial(&theirs).await.unwrap();
+        let (_, accepted) = b.accept().await;
+        assert_eq!(super::address::remote(accepted.remote()), ours);
+        let new = DialOpts { port_use: PortUse::New, ..REUSE };
+        let dial = a.transport.lock().unwrap().dial(theirs, new).unwrap();
+        let _dialled = soon(dial).await.unwrap();
+        let (_, accepted) = b.accept().await;
+        assert_ne!(super::address::remote(accepted.remote()), ours);
+    });
+}
+
+#[test]
+fn a_hundred_at_once() {
+    smol::block_on(async {
+        let mut b = Node::new();
+        let (_, address) = b.listen(V4).await;
+        let nodes: Vec<Node> = (0..4).map(|_| Node::new()).collect();
+        // More than may shake hands at a time: some are asked to retry, some are ignored until they try again.
+        let dials = join_all((0..100).map(|at| nodes[at % 4].dial(&address)));
+        let mut dialled: Vec<_> = dials.await.into_iter().map(|dial| dial.unwrap().1).collect();
+        let mut accepted = Vec::new();
+        while accepted.len() < 100 {
+            accepted.push(b.accept().await.1);
+        }
+        let ask = join_all(dialled.iter_mut().map(|connection| async {
+            let mut stream = open(connection).await;
+            stream.write_all(b"?").await.unwrap();
+            soon(stream.read_exact(&mut [0])).await.unwrap();
+        }));
+        let answer = join_all(accepted.iter_mut().map(|connection| async {
+            let mut stream = accept(connection).await;
+            soon(stream.read_exact(&mut [0])).await.unwrap();
+            stream.write_all(b"!").await.unwrap();
+            stream
+        }));
+        join(ask, answer).await;
+    });
+}
+
+#[test]
+fn shutting_down_tells_all() {
+    smol::block_on(async {
+        let (_a, mut dialled, b, _accepted) = pair(V4).await;
+        let control = b.transport.lock().unwrap().control();
+        control.close_all(CloseCode::Stopping, "", SOON).await;
+        assert_eq!(close_code(&lost(&mut dialled).await), Some(CloseCode::Stopping));
+    });
+}
+
+#[test]
+fn one_peer_is_shown_the_door() {
+    smol::block_on(async {
+        let (a, mut dialled, b, _accepted) = pair(V4).await;
+        let (_peer, mut other) = {
+            let other = Node::new();
+            let (peer, connection) = other.dial(&super::address::remote(dialled.remote())).await.unwrap();
+            (peer, connection)
+        };
+        let control = b.transport.lock().unwrap().control();
+        control.close_peer(&a.peer, CloseCode::Full, "no room");
+        assert_eq!(close_code(&lost(&mut dialled).await), Some(CloseCode::Full));
+        open(&mut other).await;
+    });
+}
+
+#[test]
+fn garbage_hurts_nobody() {
+    smol::block_on(async {
+        let (a, mut dialled, _b, mut accepted) = pair(V4).await;
+        let target = dialled.remote();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut seed = 1_u32;
+        for round in 0..2000_usize {
+            let length = [0, 1, 7, 20, 40, 1200, 1472, 9000][round % 8];
+            let mut packet: Vec<u8> = (0..length)
+                .map(|_| {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (seed >> 24) as u8
+                })
+                .collect();
+            if round % 3 == 0 && length >= 20 {
+                // A long header of version 1: further in than chance gets.
+                packet[..6].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8]);
+            }
+            let _ = socket.send_to(&packet, target);
+        }
+        stream(&mut dialled, &mut accepted).await;
+        a.dial(&super::address::remote(target)).await.unwrap();
+    });
+}
+
+#[test]
+fn addresses_of_others_are_not_ours() {
+    let mut transport = Transport::new(&Config::new(Keypair::generate())).unwrap();
+    for address in [
+        "/ip4/127.0.0.1/tcp/1",
+        "/ip4/127.0.0.1/udp/1",
+        "/ip4/127.0.0.1/udp/1/quic",
+        "/ip4/127.0.0.1/udp/1/quic-v1/webtransport",
+        "/ip4/127.0.0.1/udp/0/quic-v1",
+        "/ip4/0.0.0.0/udp/1/quic-v1",
+        "/dns/localhost/udp/1/quic-v1",
+        "/ip6/fe80::1/udp/1/quic-v1",
+        "/ip6zone/nosuch0/ip6/fe80::1/udp/1/quic-v1",
+    ] {
+        assert!(transport.dial(address.parse().unwrap(), REUSE).is_err(), "{address}");
+    }
+}
+
+#[test]
+fn a_wildcard_is_announced_as_the_machines_addresses() {
+    smol::block_on(async {
+        let mut node = Node::new();
+        let (_, address) = node.listen("/ip4/0.0.0.0/udp/0/quic-v1").await;
+        assert!(!address.to_string().contains("0.0.0.0"), "{address}");
+        let peer = Node::new();
+        peer.dial(&address).await.unwrap();
+    });
+}

@@ -1,0 +1,158 @@
+//! libp2p's view of QUIC: listen, dial.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::transport::{DialOpts, ListenerId, PortUse, Transport as Libp2pTransport, TransportError, TransportEvent},
+};
+use quinn_proto::ServerConfig;
+
+use super::{
+    Config, Connecting, Connection, Control, Error, address,
+    config::ProtoConfig,
+    connection::remember,
+    driver::Driver,
+    endpoint::{Endpoint, User},
+    listener::{Event, Listener},
+};
+
+/// QUIC for a libp2p swarm. Its tasks run on smol's global executor.
+///
+/// `transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed()` is what a `Swarm` takes.
+pub struct Transport {
+    config: ProtoConfig,
+    listeners: Vec<Listener>,
+    /// For dials of a family without a listener.
+    dialers: Vec<User>,
+    /// Of listeners that are gone.
+    events: VecDeque<Event>,
+    control: Control,
+    waker: Option<Waker>,
+}
+
+impl Transport {
+    /// Opens no socket yet.
+    ///
+    /// # Errors
+    /// [`Error::Tls`].
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            config: ProtoConfig::new(config)?,
+            listeners: Vec::new(),
+            dialers: Vec::new(),
+            events: VecDeque::new(),
+            control: Control::default(),
+            waker: None,
+        })
+    }
+
+    /// A handle to all connections, for closing them with a reason.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    fn bind(&self, address: SocketAddr, server: Option<Arc<ServerConfig>>) -> Result<User, Error> {
+        let endpoint = Endpoint::bind(address, &self.config, server)?;
+        self.control.add(&endpoint);
+        smol::spawn(Driver::new(endpoint.clone())).detach();
+        Ok(User(endpoint))
+    }
+
+    /// The endpoint that listens there; one whose listener is gone but whose connections live still holds the port.
+    fn bind_listener(&self, address: SocketAddr) -> Result<User, Error> {
+        let server = self.config.server.clone();
+        let mut same = self.control.endpoints().into_iter().filter(|endpoint| endpoint.socket.local() == address);
+        match same.find_map(|endpoint| User::adopt(endpoint, server.clone())) {
+            Some(user) => Ok(user),
+            None => self.bind(address, Some(server)),
+        }
+    }
+
+    fn connect(&mut self, remote: SocketAddr, peer: Option<PeerId>, port_use: PortUse) -> Result<Connecting, Error> {
+        let config = self.config.client(peer)?;
+        if port_use == PortUse::New {
+            let user = self.bind(address::unspecified(&remote), None)?;
+            return user.0.connect(config, remote);
+        }
+        if let Some(listener) = self.listeners.iter().find(|listener| listener.reaches(&remote)) {
+            return listener.user.0.connect(config, remote);
+        }
+        let same_family = |user: &&User| user.0.socket.local().is_ipv4() == remote.is_ipv4();
+        if let Some(dialer) = self.dialers.iter().find(same_family) {
+            return dialer.0.connect(config, remote);
+        }
+        let dialer = self.bind(address::unspecified(&remote), None)?;
+        let connecting = dialer.0.connect(config, remote);
+        self.dialers.push(dialer);
+        connecting
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+fn parse(address: &Multiaddr) -> Result<(SocketAddr, Option<PeerId>), TransportError<Error>> {
+    let parsed = address::parse(address).ok_or_else(|| TransportError::MultiaddrNotSupported(address.clone()))?;
+    parsed.map_err(TransportError::Other)
+}
+
+impl Libp2pTransport for Transport {
+    type Output = (PeerId, Connection);
+    type Error = Error;
+    type ListenerUpgrade = Connecting;
+    type Dial = Connecting;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<Error>> {
+        let (socket, _) = parse(&address)?;
+        let user = self.bind_listener(socket).map_err(TransportError::Other)?;
+        self.listeners.push(Listener::new(id, user));
+        self.wake();
+        Ok(())
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        let Some(at) = self.listeners.iter().position(|listener| listener.id == id) else { return false };
+        self.events.extend(self.listeners.swap_remove(at).close());
+        self.wake();
+        true
+    }
+
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Connecting, TransportError<Error>> {
+        let (socket, peer) = parse(&address)?;
+        if socket.port() == 0 || socket.ip().is_unspecified() || options.role.is_listener() {
+            return Err(TransportError::MultiaddrNotSupported(address));
+        }
+        self.connect(socket, peer, options.port_use).map_err(TransportError::Other)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Connecting, Error>> {
+        let this = &mut *self;
+        if let Some(event) = this.events.pop_front() {
+            return Poll::Ready(event);
+        }
+        for listener in &mut this.listeners {
+            if let Poll::Ready(event) = listener.poll(cx) {
+                return Poll::Ready(event);
+            }
+        }
+        remember(&mut this.waker, cx);
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+impl Transport {
+    pub(super) fn listener_ids(&self) -> Vec<ListenerId> {
+        self.listeners.iter().map(|listener| listener.id).collect()
+    }
+}
