@@ -45,12 +45,11 @@ impl Link {
     /// Whether packets from this address are heard at all: those of the link (RFC 6762, section 11), and those of
     /// private networks, since two of them may share a cable.
     pub(super) fn hears(&self, source: IpAddr) -> bool {
-        self.loopback
-            || self.reaches(source)
-            || match source {
-                IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
-                IpAddr::V6(ip) => ip.is_unique_local(),
-            }
+        let private = match source {
+            IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unique_local(),
+        };
+        self.reaches(source) || (private && !self.loopback)
     }
 
     /// An announced address as we would dial it, or none if there is nothing to believe.
@@ -80,8 +79,10 @@ impl Link {
     pub(super) fn announced(&self, listen: &Multiaddr) -> Option<Multiaddr> {
         let mut parts = listen.iter().skip_while(|part| matches!(part, Protocol::Ip6zone(_)));
         let ip = ip_of(&parts.next()?)?;
-        let ours = Family::of(ip) == self.id.1 && self.addresses.iter().any(|&(own, _)| own == ip);
-        ours.then(|| parts.fold(Multiaddr::from(ip), Multiaddr::with))
+        // Each family tells its own, as stock libp2p knows no others; the loopback has but one to tell both.
+        let told = self.loopback || Family::of(ip) == self.id.1;
+        let ours = self.addresses.iter().any(|&(own, _)| own == ip);
+        (told && ours).then(|| parts.fold(Multiaddr::from(ip), Multiaddr::with))
     }
 }
 

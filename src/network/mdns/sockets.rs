@@ -42,7 +42,9 @@ pub(super) fn links(only: &[String]) -> io::Result<(Vec<Link>, Vec<IpAddr>)> {
     let mut links = Vec::new();
     for interface in interfaces {
         for family in [Family::V4, Family::V6] {
-            if interface.addresses.iter().any(|(ip, _)| Family::of(*ip) == family) {
+            // Linux routes no IPv6 multicast over the loopback.
+            let usable = family == Family::V4 || !interface.loopback;
+            if usable && interface.addresses.iter().any(|(ip, _)| Family::of(*ip) == family) {
                 links.push(Link { id: (interface.id.0, family), ..interface.clone() });
             }
         }
@@ -59,8 +61,9 @@ pub(super) fn links(only: &[String]) -> io::Result<(Vec<Link>, Vec<IpAddr>)> {
 pub(super) fn open(link: &Link) -> io::Result<Async<UdpSocket>> {
     let domain = if link.id.1 == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    // Enough to share the port. Not SO_REUSEPORT: Linux then hands a packet to but one of the sockets that have it, the
+    // one of another interface or another node of the same user.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     let index = link.id.0;
     match link.id.1 {
         Family::V4 => {

@@ -1,0 +1,178 @@
+//! Several hosts on one machine: network namespaces, joined by a switch. Needs root.
+//!
+//! ```ignore
+//! let lan = Lan::new(2);
+//! let node = lan.hosts[0].spawn(Command::new(env!("CARGO_BIN_EXE_allibrary")).arg("run"));
+//! lan.hosts[1].thread(|| std::net::UdpSocket::bind("10.77.0.2:0")).join();
+//! lan.unplug(0);
+//! ```
+//!
+//! Everything is gone when it is dropped; what a killed test left behind goes when the next one starts.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    fs::File,
+    net::Ipv4Addr,
+    os::fd::AsRawFd,
+    process::{Child, Command, id as pid},
+    sync::atomic::{AtomicU32, Ordering},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Hosts on one switch, each with `eth0` (10.77.0.1, 10.77.0.2 …, and a link-local IPv6 address) and `lo`.
+pub struct Lan {
+    pub hosts: Vec<Host>,
+    switch: Host,
+}
+
+/// A machine of its own as far as the network goes.
+pub struct Host {
+    namespace: String,
+    /// Its address on the LAN; without one that of the loopback.
+    pub ip: Ipv4Addr,
+}
+
+/// A program that runs on a host, killed when dropped.
+pub struct Process(pub Child);
+
+impl Lan {
+    /// Makes a LAN of this many hosts.
+    pub fn new(count: u8) -> Self {
+        let switch = Host::alone();
+        let switch_ns = &switch.namespace;
+        ip(&format!("-n {switch_ns} link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"));
+        ip(&format!("-n {switch_ns} link set br0 up"));
+        let hosts = (1..=count).map(|number| {
+            let mut host = Host::alone();
+            host.ip = Ipv4Addr::new(10, 77, 0, number);
+            let Host { namespace, ip: address } = &host;
+            ip(&format!("-n {switch_ns} link add port{number} type veth peer name eth0 netns {namespace}"));
+            ip(&format!("-n {switch_ns} link set port{number} master br0 up"));
+            ip(&format!("-n {namespace} addr add {address}/24 broadcast + dev eth0"));
+            ip(&format!("-n {namespace} link set eth0 up"));
+            host
+        });
+        let lan = Self { hosts: hosts.collect(), switch };
+        (0..lan.hosts.len()).for_each(|host| lan.settle(host));
+        lan
+    }
+
+    /// Waits until the cable of a host carries packets both ways: the kernel takes a moment.
+    fn settle(&self, host: usize) {
+        let until = Instant::now() + Duration::from_secs(20);
+        let port = format!("-n {} -d link show port{}", self.switch.namespace, host + 1);
+        let address = format!("-n {} addr show dev eth0 -tentative", self.hosts[host].namespace);
+        // Until its queue is set up an interface drops what it should send.
+        let works =
+            |shown: String, what| shown.contains("qdisc noqueue") && shown.contains("state UP") && shown.contains(what);
+        while !(works(ip(&port), "state forwarding") && works(ip(&address), "fe80:")) {
+            assert!(Instant::now() < until, "the cable of host {host} is not used");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Pulls the cable of the host at this place in [`Lan::hosts`].
+    pub fn unplug(&self, host: usize) {
+        ip(&format!("-n {} link set port{} down", self.switch.namespace, host + 1));
+    }
+
+    /// Puts the cable back.
+    pub fn plug(&self, host: usize) {
+        ip(&format!("-n {} link set port{} up", self.switch.namespace, host + 1));
+        self.settle(host);
+    }
+}
+
+impl Host {
+    /// A host without any network but its own loopback.
+    pub fn alone() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        assert!(rustix::process::geteuid().is_root(), "this test makes network namespaces: run it as root");
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        if number == 0 {
+            remove_left_behind();
+        }
+        let host = Self { namespace: format!("{PREFIX}{}-{number}", pid()), ip: Ipv4Addr::LOCALHOST };
+        ip(&format!("netns add {}", host.namespace));
+        // IPv6 addresses are usable at once, not after the seconds in which the kernel looks for a second owner.
+        let no_wait = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad";
+        let mut shell = host.command("sh");
+        assert!(shell.args(["-c", no_wait]).status().expect("sh runs").success());
+        host.configure("link set lo up");
+        host
+    }
+
+    /// Runs `ip` with these arguments on this host, as in `addr flush dev eth0`.
+    pub fn configure(&self, arguments: &str) {
+        ip(&format!("-n {} {arguments}", self.namespace));
+    }
+
+    /// A command that will run this program on this host, in the very process that is spawned.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace, program]);
+        command
+    }
+
+    /// Starts a program on this host: its arguments, environment and folder are kept; what it reads and writes is this
+    /// process's unless set on [`Host::command`].
+    pub fn spawn(&self, command: &Command) -> Process {
+        let mut here = self.command(command.get_program().to_str().expect("a program with a printable name"));
+        here.args(command.get_args());
+        command.get_envs().for_each(|(key, value)| match value {
+            Some(value) => drop(here.env(key, value)),
+            None => drop(here.env_remove(key)),
+        });
+        if let Some(folder) = command.get_current_dir() {
+            here.current_dir(folder);
+        }
+        Process(here.spawn().expect("`ip netns exec` runs"))
+    }
+
+    /// Starts a thread whose sockets are on this host.
+    pub fn thread<T: Send + 'static>(&self, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace)).expect("the namespace is there");
+        thread::spawn(move || {
+            // SAFETY: moves this thread alone, and touches no memory.
+            let moved = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(moved, 0, "entering a namespace: {}", std::io::Error::last_os_error());
+            run()
+        })
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Not asserted: it may run while a test fails.
+        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const PREFIX: &str = "allibrary-";
+
+/// Deletes the namespaces of tests that are gone.
+fn remove_left_behind() {
+    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !std::fs::exists(format!("/proc/{pid}")).unwrap_or(true)) {
+            let _ = Command::new("ip").args(["netns", "del", &name]).status();
+        }
+    }
+}
+
+/// Runs `ip` with these arguments and returns what it prints.
+fn ip(arguments: &str) -> String {
+    let done = Command::new("ip").args(arguments.split(' ')).output().expect("the `ip` command is there");
+    assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
