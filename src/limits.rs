@@ -111,6 +111,12 @@ pub mod network {
     pub const CLOSE_REASON_BYTES: usize = 128;
     /// Events waiting between the network task and the node.
     pub const EVENT_QUEUE: usize = 256;
+    /// Streams of one peer that are served at a time.
+    pub const SERVED_STREAMS_PER_PEER: usize = 8;
+    /// Streams opened by peers and not yet taken up by the node.
+    pub const INCOMING_QUEUE: usize = 64;
+    /// Bytes of the name that a peer gives its program.
+    pub const AGENT_BYTES: usize = 64;
     /// Commands waiting between the node and the network task.
     pub const COMMAND_QUEUE: usize = 64;
     /// Bytes of one mDNS packet (RFC 6762, section 17).

@@ -1,9 +1,14 @@
-//! The network: the only part that names libp2p, quinn and DNS.
+//! The network: identity, encrypted connections, discovery.
 //!
-//! It may use `wire`, `peers` and the ground. It turns swarm events into [`NetworkEvent`]s and commands into swarm calls,
-//! and decides nothing.
+//! The only part that names libp2p, quinn and DNS. It may use `peers`, `wire` and the ground. It turns swarm events into
+//! [`NetworkEvent`]s and commands into swarm calls, and decides nothing: whom to dial and whom to turn away is for `peers`.
 
+mod behaviour;
 pub mod identity;
 pub mod mdns;
 pub mod quic;
+mod service;
+mod task;
 pub mod tls;
+
+pub use service::{Connector, Incoming, Network, NetworkError, NetworkEvent, Options, Started, Stream};

@@ -185,6 +185,11 @@ impl PeerManager {
         self.peers.values().filter(|peer| !peer.connections.is_empty()).count()
     }
 
+    /// Whether this peer is.
+    pub fn is_connected(&self, node: &NodeId) -> bool {
+        self.peers.get(node).is_some_and(|peer| !peer.connections.is_empty())
+    }
+
     /// What people are shown of every peer.
     pub fn status(&self) -> Vec<PeerStatus> {
         let status = |(node, peer): (&NodeId, &Peer)| PeerStatus {

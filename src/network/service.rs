@@ -1,0 +1,259 @@
+//! Starting, steering and stopping the network.
+
+use std::{collections::HashMap, convert::Infallible, io, net::IpAddr, time::Duration};
+
+use futures::{
+    StreamExt,
+    channel::{mpsc, oneshot},
+};
+use libp2p::{
+    Multiaddr, StreamProtocol, Swarm, Transport as _, core::muxing::StreamMuxerBox, multiaddr::Protocol, swarm,
+};
+use smol::channel::{Receiver, Sender};
+use thiserror::Error;
+
+use super::{
+    behaviour::Behaviour,
+    identity::{self, Keypair},
+    mdns::{self, Mdns},
+    quic,
+    task::{Outbox, Task},
+    tls::CipherPolicy,
+};
+use crate::{content::NodeId, limits, peers, wire};
+
+/// Ports that are tried after a default one that is taken.
+const PORTS_TRIED: u16 = 20;
+/// After which a peer that says nothing is lost, and how often it is made to say something. A shorter pair
+/// notices a lost peer sooner and costs more on the wire.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// See [`IDLE_TIMEOUT`].
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// libp2p closes connections that no protocol uses; here `peers` decides which are kept.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A stream to a peer: reading, writing and closing as in [`futures::io`].
+pub type Stream = libp2p::Stream;
+
+/// What a network is started with.
+pub struct Options {
+    /// This node's key.
+    pub keypair: Keypair,
+    /// Multiaddrs to listen on.
+    pub listen: Vec<String>,
+    /// Whether a person chose them: then one that is taken is an error; else the next ports are tried.
+    pub listen_explicit: bool,
+    /// Whether to announce this node and find others by mDNS.
+    pub mdns: bool,
+    /// What else mDNS announces.
+    pub services: Vec<mdns::Service>,
+    /// Which ciphers, in which order.
+    pub ciphers: CipherPolicy,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum NetworkEvent {
+    /// Of a peer.
+    Peer(peers::Event),
+    /// The multiaddrs that peers can reach this node at have changed.
+    Listening(Vec<String>),
+    /// Another host uses this node's id: its data folder was copied.
+    OwnIdElsewhere(IpAddr),
+}
+
+/// What to do.
+pub(super) enum NetworkCommand {
+    /// About a peer.
+    Peer(peers::Command),
+    /// Answer what mDNS heard.
+    Heard(oneshot::Sender<Vec<mdns::Heard>>),
+    /// Take leave and end.
+    Stop,
+}
+
+/// A stream that a peer opened.
+pub struct Incoming {
+    /// Who.
+    pub peer: NodeId,
+    /// One of [`wire::PROTOCOLS`].
+    pub protocol: &'static str,
+    /// The stream.
+    pub stream: Stream,
+}
+
+/// Why no network was started.
+#[derive(Debug, Error)]
+pub enum NetworkError {
+    /// Not an address of the kind that is listened on.
+    #[error("{0:?} is no address to listen on: it should look like /ip4/0.0.0.0/udp/4701/quic-v1")]
+    Address(String),
+    /// An address can't be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen { address: String, reason: String },
+    /// This node's certificate could not be made.
+    #[error("cannot set up encryption: {0}")]
+    Encryption(String),
+}
+
+/// A running network. It ends when the last handle is dropped, too, but then the peers are not told.
+pub struct Network {
+    commands: Sender<NetworkCommand>,
+    /// Closed when the task has ended.
+    ended: Receiver<Infallible>,
+}
+
+/// Opens streams to connected peers; cheap to clone.
+#[derive(Clone)]
+pub struct Connector(libp2p_stream::Control);
+
+impl Connector {
+    /// Opens a stream of one of [`wire::PROTOCOLS`] to a connected peer.
+    ///
+    /// # Errors
+    /// When the peer is gone, or does not speak the protocol ([`io::ErrorKind::Unsupported`]).
+    pub async fn open(&self, peer: NodeId, protocol: &'static str) -> io::Result<Stream> {
+        let mut control = self.0.clone();
+        control.open_stream(identity::peer_id(peer), StreamProtocol::new(protocol)).await.map_err(|error| match error {
+            libp2p_stream::OpenStreamError::Io(error) => error,
+            other => io::Error::new(io::ErrorKind::Unsupported, other.to_string()),
+        })
+    }
+}
+
+/// What a start gives.
+pub struct Started {
+    /// Steers and ends it.
+    pub network: Network,
+    /// Opens streams.
+    pub connector: Connector,
+    /// What happens.
+    pub events: mpsc::Receiver<NetworkEvent>,
+    /// Streams that peers open.
+    pub incoming: Receiver<Incoming>,
+}
+
+impl Network {
+    /// Listens, announces, and runs until it is stopped.
+    pub fn start(options: Options) -> Result<Started, NetworkError> {
+        let (mut swarm, quic) = swarm(&options)?;
+        for address in &options.listen {
+            listen(&mut swarm, address, options.listen_explicit)?;
+        }
+        let mut control = swarm.behaviour().stream.new_control();
+        let (incoming_sender, incoming) = smol::channel::bounded(limits::network::INCOMING_QUEUE);
+        for protocol in wire::PROTOCOLS {
+            let streams = control.accept(StreamProtocol::new(protocol)).expect("each protocol is accepted once");
+            smol::spawn(accept(streams, protocol, incoming_sender.clone())).detach();
+        }
+        let mdns = discovery(&options);
+        let (events_sender, events) = mpsc::channel(limits::network::EVENT_QUEUE);
+        let (commands, commands_receiver) = smol::channel::bounded(limits::network::COMMAND_QUEUE);
+        let task = Task { swarm, quic, mdns, outbox: Outbox::new(events_sender), connections: HashMap::new() };
+        let (running, ended) = smol::channel::bounded(1);
+        smol::spawn(async move {
+            task.run(commands_receiver).await;
+            drop::<Sender<Infallible>>(running);
+        })
+        .detach();
+        Ok(Started { network: Self { commands, ended }, connector: Connector(control), events, incoming })
+    }
+
+    /// Carries a command out; waits while too many wait.
+    pub async fn command(&self, command: peers::Command) {
+        // The queue closes with the task, and then there is nothing left that the command could be about.
+        let _ = self.commands.send(NetworkCommand::Peer(command)).await;
+    }
+
+    /// What mDNS heard on each interface; empty without mDNS.
+    pub async fn heard(&self) -> Vec<mdns::Heard> {
+        let (sender, answer) = oneshot::channel();
+        let _ = self.commands.send(NetworkCommand::Heard(sender)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Tells the peers and ends.
+    pub async fn stop(&self) {
+        let _ = self.commands.send(NetworkCommand::Stop).await;
+        let _ = self.ended.recv().await;
+    }
+}
+
+fn swarm(options: &Options) -> Result<(Swarm<Behaviour>, quic::Control), NetworkError> {
+    let config = quic::Config {
+        ciphers: options.ciphers,
+        idle_timeout: IDLE_TIMEOUT,
+        keep_alive: KEEP_ALIVE,
+        ..quic::Config::new(options.keypair.clone())
+    };
+    let transport = quic::Transport::new(&config).map_err(|error| NetworkError::Encryption(error.to_string()))?;
+    let connections = transport.control();
+    let transport = transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed();
+    let config = swarm::Config::with_executor(|task| smol::spawn(task).detach()).with_idle_connection_timeout(NEVER);
+    let me = identity::peer_id(options.keypair.node_id());
+    Ok((Swarm::new(transport, Behaviour::new(&options.keypair), me, config), connections))
+}
+
+/// Listens on an address, or on a later port where a default one is taken.
+fn listen(swarm: &mut Swarm<Behaviour>, address: &str, explicit: bool) -> Result<(), NetworkError> {
+    let wanted: Multiaddr = address.parse().map_err(|_| NetworkError::Address(address.into()))?;
+    let mut tried = wanted.clone();
+    for _ in 0..PORTS_TRIED {
+        match swarm.listen_on(tried.clone()) {
+            Ok(_) => {
+                if tried != wanted {
+                    log::info!("{wanted} is taken: listening on {tried} instead");
+                }
+                return Ok(());
+            }
+            Err(error) if explicit => {
+                return Err(NetworkError::Listen { address: address.into(), reason: error.to_string() });
+            }
+            Err(error) => log::debug!("cannot listen on {tried}: {error}"),
+        }
+        tried = with_next_port(&tried);
+    }
+    // A machine without IPv6 is no reason to stay off; that nothing at all is listened on, the node notices.
+    log::warn!("cannot listen on {wanted} or any of the {PORTS_TRIED} ports from there");
+    Ok(())
+}
+
+fn with_next_port(address: &Multiaddr) -> Multiaddr {
+    let next = |protocol| match protocol {
+        Protocol::Udp(port) => Protocol::Udp(port.wrapping_add(1)),
+        other => other,
+    };
+    address.iter().map(next).collect()
+}
+
+/// The mDNS side; a node that cannot have one runs without.
+fn discovery(options: &Options) -> Option<Mdns> {
+    if !options.mdns {
+        return None;
+    }
+    let config = mdns::Config { node: options.keypair.node_id(), interfaces: Vec::new() };
+    match Mdns::new(config) {
+        Ok(mut mdns) => {
+            mdns.set_services(options.services.clone());
+            Some(mdns)
+        }
+        Err(error) => {
+            log::warn!("no discovery by mDNS: {error}");
+            None
+        }
+    }
+}
+
+/// Hands streams on at once: what waits inside libp2p-stream for more than a moment is dropped there.
+async fn accept(mut streams: libp2p_stream::IncomingStreams, protocol: &'static str, sender: Sender<Incoming>) {
+    while let Some((peer, stream)) = streams.next().await {
+        let Some(peer) = identity::node_id(&peer) else { continue };
+        if sender.try_send(Incoming { peer, protocol, stream }).is_err() {
+            log::debug!("a stream of {peer} was refused: too many wait");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

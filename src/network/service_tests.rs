@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+fn options(listen: &str) -> Options {
+    Options {
+        keypair: Keypair::generate(),
+        listen: vec![listen.into()],
+        listen_explicit: true,
+        mdns: false,
+        services: Vec::new(),
+        ciphers: CipherPolicy::Auto,
+    }
+}
+
+/// Waits for the event that `pick` takes; fails after a generous time.
+async fn wait_for<T>(started: &mut Started, pick: impl Fn(NetworkEvent) -> Option<T>) -> T {
+    let picked = async {
+        loop {
+            if let Some(picked) = pick(started.events.next().await.expect("the network runs")) {
+                return picked;
+            }
+        }
+    };
+    let late = async {
+        smol::Timer::after(Duration::from_secs(20)).await;
+        panic!("nothing of the kind happened")
+    };
+    smol::future::or(picked, late).await
+}
+
+fn listening(event: NetworkEvent) -> Option<String> {
+    if let NetworkEvent::Listening(mut addresses) = event { addresses.pop() } else { None }
+}
+
+fn connected(event: NetworkEvent) -> Option<(NodeId, peers::ConnectionNumber)> {
+    match event {
+        NetworkEvent::Peer(peers::Event::Connected { node, connection, .. }) => Some((node, connection)),
+        _ => None,
+    }
+}
+
+fn disconnected(event: NetworkEvent) -> Option<NodeId> {
+    match event {
+        NetworkEvent::Peer(peers::Event::Disconnected { node, .. }) => Some(node),
+        _ => None,
+    }
+}
+
+#[test]
+fn two_networks_connect_open_streams_and_take_leave() {
+    smol::block_on(async {
+        for listen in ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip6/::1/udp/0/quic-v1"] {
+            let (one, two) = (options(listen), options(listen));
+            let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
+            let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
+            let address = wait_for(&mut two, listening).await;
+            one.network.command(peers::Command::Dial { node: id_two, addresses: vec![address] }).await;
+            assert_eq!(wait_for(&mut one, connected).await.0, id_two);
+            assert_eq!(wait_for(&mut two, connected).await.0, id_one);
+
+            let mut stream = one.connector.open(id_two, wire::blob::PROTOCOL).await.unwrap();
+            stream.write_all(b"hello").await.unwrap();
+            stream.close().await.unwrap();
+            let mut incoming = two.incoming.recv().await.unwrap();
+            assert_eq!((incoming.peer, incoming.protocol), (id_one, wire::blob::PROTOCOL));
+            let mut heard = Vec::new();
+            incoming.stream.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"hello");
+
+            two.network.stop().await;
+            assert_eq!(wait_for(&mut one, disconnected).await, id_two);
+        }
+    });
+}
+
+#[test]
+fn a_peer_with_another_key_than_expected_is_not_connected_to() {
+    smol::block_on(async {
+        let listen = "/ip4/127.0.0.1/udp/0/quic-v1";
+        let (mut one, mut two) = (Network::start(options(listen)).unwrap(), Network::start(options(listen)).unwrap());
+        let address = wait_for(&mut two, listening).await;
+        let wrong = Keypair::generate().node_id();
+        one.network.command(peers::Command::Dial { node: wrong, addresses: vec![address] }).await;
+        let failed = wait_for(&mut one, |event| match event {
+            NetworkEvent::Peer(peers::Event::DialFailed { node, .. }) => Some(node),
+            _ => None,
+        });
+        assert_eq!(failed.await, wrong);
+    });
+}
+
+#[test]
+fn a_taken_address_is_an_error_if_it_was_chosen_and_moves_on_if_not() {
+    smol::block_on(async {
+        let mut first = Network::start(options("/ip4/127.0.0.1/udp/0/quic-v1")).unwrap();
+        let taken = wait_for(&mut first, listening).await;
+        let refused = Network::start(options(&taken)).err().expect("the address is taken");
+        assert!(refused.to_string().contains(&taken), "{refused}");
+        let mut second = Network::start(Options { listen_explicit: false, ..options(&taken) }).unwrap();
+        assert_ne!(wait_for(&mut second, listening).await, taken);
+    });
+}
