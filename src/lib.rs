@@ -1,5 +1,6 @@
 pub mod config;
 pub mod content;
+pub mod kiosk;
 pub mod library;
 pub mod limits;
 pub mod network;

@@ -1,0 +1,121 @@
+//! Lists: of collections, of a collection's titles, and of what a search found.
+
+use maud::{Markup, html};
+
+use super::{
+    Frame,
+    shape::{count, foreign, grouped, size},
+};
+use crate::{
+    kiosk::{address, media},
+    library::{Entry, Hit, SearchPage, Summary},
+    limits::kiosk::ITEMS_PER_PAGE,
+};
+
+/// The front page.
+pub fn collections(site: &str, all: &[Summary]) -> Markup {
+    let (items, bytes) = all.iter().fold((0, 0), |(items, bytes), one| (items + one.items, bytes + one.bytes));
+    Frame::new(site, site).around(html! {
+        h1 { "Collections" }
+        @if all.is_empty() {
+            p.empty { strong { "Nothing here yet." } " Add books with " code { "allibrary add FOLDER" }
+                ", or wait: collections of other nodes on this network show up by themselves on a mirror." }
+        } @else {
+            p.note { (count(all.len() as u64, "collection")) " · " (count(items, "title")) " · " (size(bytes)) }
+            ul.list { @for one in all { li { (card(one)) } } }
+        }
+    })
+}
+
+fn card(one: &Summary) -> Markup {
+    html! {
+        a.row href=(format!("/collection/{}", address::encode(&one.folder))) {
+            span.title { (foreign(&one.name, "")) }
+            span.note {
+                (count(one.items, "title")) " · " (size(one.bytes))
+                @if one.held_items < one.items { " · " (grouped(one.held_items)) " here so far" }
+            }
+        }
+    }
+}
+
+/// One page of a collection's titles. `entries` may be one longer than a page: then there is a next one.
+pub fn collection(site: &str, one: &Summary, entries: &[Entry], page: u64) -> Markup {
+    let url = format!("/collection/{}", address::encode(&one.folder));
+    Frame::new(site, &one.name).around(html! {
+        (crumbs(None))
+        h1 { (foreign(&one.name, "")) }
+        p.note {
+            (count(one.items, "title")) " · " (size(one.bytes))
+            @if !one.mine { " · mirrored" }
+            @if one.held_items < one.items { " · " (grouped(one.held_items)) " here so far" }
+        }
+        @if entries.is_empty() { p.empty { "This collection is empty." } }
+        ul.list { @for entry in entries.iter().take(ITEMS_PER_PAGE) { li { (row(&one.folder, entry)) } } }
+        (pager(&format!("{url}?page="), page, one.items, entries.len() > ITEMS_PER_PAGE))
+    })
+}
+
+/// One page of what a search found.
+pub fn search(site: &str, words: &str, found: &SearchPage, page: u64) -> Markup {
+    let url = format!("/search?q={}&page=", address::encode(words));
+    let frame = Frame { words, ..Frame::new(site, "Search") };
+    let last = (page.saturating_sub(1) * ITEMS_PER_PAGE as u64).saturating_add(found.hits.len() as u64);
+    frame.around(html! {
+        (crumbs(None))
+        @if words.is_empty() {
+            h1 { "Search" }
+            p.empty { "Type words of a title or an author into the box above." }
+        } @else {
+            h1 { (count(found.total, "title")) " for “" (foreign(words, "")) "”" }
+            @if found.hits.is_empty() { p.empty { "Nothing found. Try fewer words, or the beginning of one." } }
+            ul.list { @for Hit { folder, entry, .. } in &found.hits { li { (row(folder, entry)) } } }
+            (pager(&url, page, found.total, last < found.total))
+        }
+    })
+}
+
+/// One title in a list.
+fn row(folder: &str, Entry { item, held, offered }: &Entry) -> Markup {
+    let media = media::of(&item.path);
+    html! {
+        a.row.away[!held] href=(address::item_url("/item", folder, &item.path)) {
+            span.kind { (media.label) }
+            " "
+            span.title { (foreign(item.label(), &item.language)) }
+            " "
+            span.note {
+                @if !item.author.is_empty() { (foreign(&item.author, "")) " · " }
+                (size(item.size))
+                @if !held { " · not here yet" }
+                @if !offered { " · kept here, no longer offered" }
+            }
+        }
+    }
+}
+
+/// The way back up.
+pub fn crumbs(collection: Option<(&str, &str)>) -> Markup {
+    html! {
+        p.crumbs {
+            a href="/" { "Collections" }
+            @if let Some((folder, name)) = collection {
+                " › " a href=(format!("/collection/{}", address::encode(folder))) { (foreign(name, "")) }
+            }
+        }
+    }
+}
+
+/// Links to the pages before and after this one. `url` is theirs without the number.
+fn pager(url: &str, page: u64, items: u64, has_next: bool) -> Markup {
+    let pages = items.div_ceil(ITEMS_PER_PAGE as u64).max(page + u64::from(has_next));
+    html! {
+        @if pages > 1 {
+            nav.pager aria-label="Pages of this list" {
+                @if page > 1 { a rel="prev" href=(format!("{url}{}", page - 1)) { "‹ Previous" } }
+                span { " Page " (grouped(page)) " of " (grouped(pages)) " " }
+                @if has_next { a rel="next" href=(format!("{url}{}", page + 1)) { "Next ›" } }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the node is doing.
+
+use maud::{Markup, PreEscaped, html};
+use qrcode::{Color, QrCode};
+
+use super::{
+    Frame,
+    shape::{count, foreign, grouped, size, span},
+};
+use crate::status::{NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, TransferStatus};
+
+/// Seconds between two looks at the status.
+const REFRESH_S: u32 = 10;
+
+/// The status page. `address` is where other devices find the library.
+pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
+    let frame = Frame { refresh_s: Some(REFRESH_S), ..Frame::new(site, "Status") };
+    frame.around(html! {
+        h1 { "Status" }
+        @for notice in &node.notices { (self::notice(notice)) }
+        section {
+            h2 { "Transfers" }
+            @if node.transfers.is_empty() { p.note { "Nothing is being fetched." } }
+            @for one in &node.transfers { (transfer(one)) }
+        }
+        section {
+            h2 { "Other nodes" }
+            @if node.peers.is_empty() { p.note { "None has been seen on this network yet." } }
+            ul.list { @for one in &node.peers { li { (peer(one)) } } }
+        }
+        section {
+            h2 { "This node" }
+            dl {
+                dt { "Library" } dd { (count(node.store.collections, "collection")) ", " (count(node.store.blobs, "file")) ", " (size(node.store.bytes)) }
+                dt { "Free space" } dd { (size(node.store.free_bytes)) " " small { "(" (size(node.store.reserve_bytes)) " of it are kept free)" } }
+                dt { "Running" } dd { (span(node.uptime_s)) ", version " (node.version) }
+                dt { "Id" } dd { code { (node.node) } }
+                @for listen in &node.listen { dt { "Listens on" } dd { code { (listen) } } }
+            }
+        }
+        section {
+            h2 { "Read on another device" }
+            p { a href=(address) { (address) } }
+            (qr(address))
+        }
+    })
+}
+
+fn notice(notice: &Notice) -> Markup {
+    let (class, word) = match notice.level {
+        NoticeLevel::Info => ("info", "Note"),
+        NoticeLevel::Warning => ("warning", "Warning"),
+        NoticeLevel::Error => ("error", "Problem"),
+    };
+    html! { p.notice.(class) role="status" { strong { (word) ": " } (notice.text) } }
+}
+
+fn transfer(one: &TransferStatus) -> Markup {
+    let percent = one.bytes_done.saturating_mul(100).checked_div(one.bytes_total).unwrap_or(100).min(100);
+    html! {
+        div.transfer {
+            p { strong { (foreign(&one.collection, "")) } " – " (percent) "%" }
+            progress max="100" value=(percent) aria-label=(one.collection) {}
+            p.note {
+                (grouped(one.items_done)) " of " (count(one.items_total, "title")) " · "
+                (size(one.bytes_done)) " of " (size(one.bytes_total)) " · " (size(one.rate_bytes_s)) "/s"
+                @if let Some(seconds) = one.remaining_s { " · " (span(seconds)) " left" }
+                " · from " (end_of(&one.peer))
+            }
+            @if let Some(item) = &one.item { p.note { (foreign(item, "")) } }
+        }
+    }
+}
+
+fn peer(one: &PeerStatus) -> Markup {
+    let (class, state) = match one.state {
+        PeerState::Connected => ("on", "connected"),
+        PeerState::Disconnected => ("off", "not connected"),
+        PeerState::Failed => ("off", "out of reach"),
+    };
+    html! {
+        div.row {
+            span.kind.(class) { (state) }
+            " "
+            span.title { (end_of(&one.node)) }
+            " "
+            span.note {
+                "found by " (one.source)
+                @if let Some(agent) = &one.agent { " · " (foreign(agent, "")) }
+                @if let Some(rtt_us) = one.rtt_us { " · " (format!("{:.1} ms", rtt_us as f64 / 1000.0)) }
+                @if let Some(address) = &one.address { " · " (foreign(address, "")) }
+                @if let Some(error) = &one.error { " · " (foreign(error, "")) }
+            }
+        }
+    }
+}
+
+/// The end of a peer id: all ids start alike.
+fn end_of(id: &str) -> Markup {
+    let start = id.char_indices().rev().nth(7).map_or(0, |(at, _)| at);
+    html! { code title=(id) { @if start > 0 { "…" } (&id[start..]) } }
+}
+
+/// A QR code as SVG, black on white whatever the colours of the page: readers want it so.
+fn qr(text: &str) -> Markup {
+    /// Modules of white around the code (ISO/IEC 18004).
+    const QUIET: usize = 4;
+    let Ok(code) = QrCode::new(text) else { return html! {} };
+    let side = code.width() + 2 * QUIET;
+    let mut path = String::new();
+    for (at, _) in code.to_colors().iter().enumerate().filter(|(_, color)| **color == Color::Dark) {
+        let (x, y) = (at % code.width() + QUIET, at / code.width() + QUIET);
+        path.push_str(&format!("M{x} {y}h1v1h-1z"));
+    }
+    html! {
+        svg.qr role="img" aria-label="QR code of the address" viewBox=(format!("0 0 {side} {side}")) width="180" height="180" {
+            (PreEscaped("<path fill=\"#fff\" d=\"M0 0h999v999H0z\"/>"))
+            path d=(path) fill="#000" {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_shortened_at_their_end() {
+        assert_eq!(end_of("12D3KooWabcdefgh").into_string(), "<code title=\"12D3KooWabcdefgh\">…abcdefgh</code>");
+        assert_eq!(end_of("é").into_string(), "<code title=\"é\">é</code>");
+        assert_eq!(end_of("").into_string(), "<code title=\"\"></code>");
+    }
+}
