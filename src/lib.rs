@@ -8,4 +8,5 @@ pub mod node;
 pub mod peers;
 pub mod status;
 pub mod store;
+pub mod transfer;
 pub mod wire;

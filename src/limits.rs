@@ -77,6 +77,34 @@ pub mod store {
     pub const SET_ASIDE: u32 = 1000;
 }
 
+/// Blobs on their way.
+pub mod transfer {
+    /// Peers that are sent content at the same time; the others hear "busy".
+    pub const UPLOAD_SLOTS: usize = 8;
+    /// When they shall ask again.
+    pub const BUSY_RETRY_MS: u32 = 2_000;
+    /// The longest wait that a peer can make us accept.
+    pub const BUSY_RETRY_MAX_MS: u32 = 60_000;
+    /// An upload slot is kept this long for the next request.
+    pub const SLOT_IDLE_MS: u64 = 1_000;
+    /// A stream without a request for this long is closed.
+    pub const STREAM_IDLE_MS: u64 = 120_000;
+    /// The other side must take or send a whole frame within this time.
+    pub const STALL_MS: u64 = 30_000;
+    /// Bytes asked for in one request for a large blob.
+    pub const REQUEST_BYTES: u64 = 1024 * 1024;
+    /// Requests open at a time for a large blob: their bytes keep 1 Gbit/s busy over 40 ms and more.
+    pub const OPEN_REQUESTS: usize = 8;
+    /// Received `Data` frames in memory, one of them being filled.
+    pub const FRAMES_IN_MEMORY: usize = 4;
+    /// Bytes of a blob that is fetched by one request, and kept in memory until its batch is written.
+    pub const SMALL_BYTES: u64 = super::NO_OUTBOARD_BYTES;
+    /// Bytes of one batch of small blobs.
+    pub const SMALL_BATCH_BYTES: u64 = 2 * 1024 * 1024;
+    /// A running download is made durable this often, besides `store::CHECKPOINT_BYTES`.
+    pub const CHECKPOINT_MS: u64 = 30_000;
+}
+
 /// Connections, streams and queues.
 pub mod network {
     /// Connected peers.
@@ -186,6 +214,9 @@ const _: () = {
     assert!(library::PAGES * 32 + 1024 <= wire::ROOT_BYTES);
     assert!(store::VALUE_BYTES <= store::BATCH_BYTES);
     assert!(wire::DATA_BYTES.is_multiple_of(GROUP_BYTES));
+    assert!(transfer::REQUEST_BYTES.is_multiple_of(wire::DATA_BYTES));
+    assert!(transfer::OPEN_REQUESTS <= wire::PIPELINED_REQUESTS);
+    assert!(transfer::SMALL_BYTES <= GROUP_BYTES);
     assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::FRAME_BYTES);
     // A page takes a few of the longest items, so that a page always exists for an item.
     assert!(2 * (library::PATH_BYTES + 2 * library::TITLE_BYTES + library::LANGUAGE_BYTES + 64) <= library::PAGE_BYTES);

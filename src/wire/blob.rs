@@ -4,6 +4,8 @@
 //! [`Reply::Blob`], any number of [`Reply::Data`] and [`Reply::End`], or with an [`ErrorReply`](super::ErrorReply) in place
 //! of any of these, which ends that answer and no other.
 
+use std::mem;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Frame, FrameError, decode, encode};
@@ -26,8 +28,11 @@ pub struct Get {
     pub id: ContentId,
     /// Which bytes, ascending and apart from each other; the server widens them to whole groups of
     /// [`limits::GROUP_BYTES`] and cuts them at the blob's end.
-    pub ranges: heapless::Vec<Range, { limits::wire::RANGES_PER_REQUEST }>,
+    pub ranges: Ranges,
 }
+
+/// Ranges of one blob, ascending and apart.
+pub type Ranges = heapless::Vec<Range, { limits::wire::RANGES_PER_REQUEST }>;
 
 /// Bytes `start` to `start + len`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +52,7 @@ impl Range {
 
 /// What a server answers, apart from [`ErrorReply`](super::ErrorReply).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a reply is taken apart at once, never kept")]
 pub enum Reply {
     /// Kind 0x81: what follows.
     Blob(Blob),
@@ -62,17 +68,56 @@ pub struct Blob {
     /// Bytes of the whole blob. Unproven until its last group is verified.
     pub size: u64,
     /// What of the requested ranges will be sent: fewer than were asked for if the server has only a part.
-    pub ranges: heapless::Vec<Range, { limits::wire::RANGES_PER_REQUEST }>,
+    pub ranges: Ranges,
 }
 
-/// Content with its proof; on the wire a postcard [`Range`] followed by `encoded` as it is.
+/// Content with its proof; on the wire a postcard [`Range`] followed by the encoded bytes as they are. It stays in the body of
+/// its frame, so that content is not copied on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data {
+    range: Range,
+    body: Vec<u8>,
+    encoded_at: usize,
+}
+
+impl Data {
+    /// Content for sending. `encode` appends the encoded bytes to `buffer`, which is emptied first and whose memory is used.
+    pub fn build<E>(
+        range: Range,
+        mut buffer: Vec<u8>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        buffer.clear();
+        let mut body = postcard::to_extend(&range, buffer).expect("postcard encodes integers, and a Vec grows");
+        let encoded_at = body.len();
+        encode(&mut body)?;
+        Ok(Self { range, body, encoded_at })
+    }
+
+    fn parse(body: Vec<u8>) -> Result<Self, FrameError> {
+        let (range, rest) = postcard::take_from_bytes::<Range>(&body).map_err(|_| FrameError::Malformed)?;
+        if range.len > limits::wire::DATA_BYTES || range.end().is_none() {
+            return Err(FrameError::Malformed);
+        }
+        let encoded_at = body.len() - rest.len();
+        Ok(Self { range, body, encoded_at })
+    }
+
     /// Which bytes: whole groups, at most [`limits::wire::DATA_BYTES`].
-    pub range: Range,
-    /// The bytes with the hashes between them and the root: bao-tree's response encoding for this range of the blob,
-    /// 64 KiB groups, without a size prefix.
-    pub encoded: Vec<u8>,
+    pub fn range(&self) -> Range {
+        self.range
+    }
+
+    /// The bytes with the hashes between them and the root: bao-tree's response encoding for this range of the blob, 64 KiB
+    /// groups, without a size prefix.
+    pub fn encoded(&self) -> &[u8] {
+        &self.body[self.encoded_at..]
+    }
+
+    /// The memory, to be used again.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.body
+    }
 }
 
 const KIND_GET: u8 = 1;
@@ -109,33 +154,19 @@ impl Reply {
     pub const MAX_BYTES: usize = limits::wire::DATA_FRAME_BYTES;
 
     /// The frame that carries it.
-    pub fn to_frame(&self) -> Frame {
+    pub fn into_frame(self) -> Frame {
         match self {
-            Self::Blob(message) => Frame { kind: KIND_BLOB, body: encode(message) },
-            Self::Data(data) => {
-                let mut body = encode(&data.range);
-                body.extend_from_slice(&data.encoded);
-                Frame { kind: KIND_DATA, body }
-            }
+            Self::Blob(message) => Frame { kind: KIND_BLOB, body: encode(&message) },
+            Self::Data(data) => Frame { kind: KIND_DATA, body: data.body },
             Self::End => Frame { kind: KIND_END, body: Vec::new() },
         }
     }
 
-    /// The reply in a frame that is no error.
-    pub fn from_frame(frame: Frame) -> Result<Self, FrameError> {
+    /// The reply in a frame that is no error. Content takes the frame's body; else its memory can be used again.
+    pub fn from_frame(frame: &mut Frame) -> Result<Self, FrameError> {
         match frame.kind {
             KIND_BLOB => decode(&frame.body).map(Self::Blob),
-            KIND_DATA => {
-                let (range, rest) =
-                    postcard::take_from_bytes::<Range>(&frame.body).map_err(|_| FrameError::Malformed)?;
-                let header = frame.body.len() - rest.len();
-                if range.len > limits::wire::DATA_BYTES || range.end().is_none() {
-                    return Err(FrameError::Malformed);
-                }
-                let mut encoded = frame.body;
-                encoded.drain(..header);
-                Ok(Self::Data(Data { range, encoded }))
-            }
+            KIND_DATA => Data::parse(mem::take(&mut frame.body)).map(Self::Data),
             KIND_END => Ok(Self::End),
             kind => Err(FrameError::Unexpected(kind)),
         }

@@ -40,9 +40,20 @@ impl FrameError {
 
 /// Bytes of kind and length.
 const HEADER_BYTES: usize = 5;
+/// Bytes of memory that an announced body is given at a time.
+const STEP_BYTES: usize = 64 * 1024;
 
 /// Reads one frame with a body of at most `max` bytes; `None` at a clean end of the stream.
 pub async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, max: usize) -> Result<Option<Frame>, FrameError> {
+    read_frame_into(reader, max, Vec::new()).await
+}
+
+/// [`read_frame`] into the memory of `body`, whose content is lost.
+pub async fn read_frame_into<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    max: usize,
+    mut body: Vec<u8>,
+) -> Result<Option<Frame>, FrameError> {
     let mut header = [0; HEADER_BYTES];
     if reader.read(&mut header[..1]).await? == 0 {
         return Ok(None);
@@ -53,10 +64,11 @@ pub async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, max: usize) -> Res
         return Err(FrameError::TooLong { len, max });
     }
     // Memory grows with what arrives, not with what is announced.
-    let mut body = Vec::with_capacity(len.min(64 * 1024));
-    reader.take(len as u64).read_to_end(&mut body).await?;
-    if body.len() < len {
-        return Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into()));
+    body.clear();
+    while body.len() < len {
+        let read = body.len();
+        body.resize(len.min(read + STEP_BYTES), 0);
+        reader.read_exact(&mut body[read..]).await?;
     }
     Ok(Some(Frame { kind: header[0], body }))
 }

@@ -9,7 +9,7 @@ pub mod catalogue;
 mod frame;
 mod text;
 
-pub use frame::{Frame, FrameError, read_frame, write_frame};
+pub use frame::{Frame, FrameError, read_frame, read_frame_into, write_frame};
 pub use text::Text;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

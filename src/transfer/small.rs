@@ -1,0 +1,175 @@
+//! Fetching many small blobs from one peer.
+
+use std::{mem, pin::pin, sync::Arc};
+
+use futures::{
+    AsyncRead, AsyncReadExt, AsyncWrite,
+    future::{Either, select},
+    io::BufReader,
+};
+use smol::channel::{self, Receiver, Sender};
+
+use super::{
+    answer::{Answer, Step, Violation},
+    fetch::{FetchError, ask, next_frame},
+};
+use crate::{
+    content::ContentId,
+    limits::{
+        transfer::{SMALL_BATCH_BYTES, SMALL_BYTES},
+        wire::PIPELINED_REQUESTS,
+    },
+    store::{LibraryPath, PutOutcome, SmallBlob, Store},
+    wire::blob::{Get, Range, Ranges},
+};
+
+/// A small blob, and where it shall stand.
+#[derive(Debug, Clone)]
+pub struct SmallWant {
+    pub id: ContentId,
+    /// At most [`SMALL_BYTES`].
+    pub size: u64,
+    pub to: LibraryPath,
+}
+
+/// What became of a [`SmallWant`]: it is here, verified, and stands in the library; or why not, though the rest went on. Apart
+/// from refusals by the peer, that is a violation for wrong bytes, or this node's store.
+pub type SmallOutcome = Result<(), FetchError>;
+
+/// Fetches small blobs from the peer at the other end of `stream`, in batches: while one is written, the next arrives.
+///
+/// The outcomes have the order of `wants`. `progress` hears how many bytes of them are kept. After an error, batches that
+/// were complete are kept: ask the store.
+///
+/// # Panics
+/// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch_blob`](super::fetch_blob).
+pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    stream: &mut S,
+    store: &Arc<Store>,
+    wants: Vec<SmallWant>,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Vec<SmallOutcome>, FetchError> {
+    assert!(wants.iter().all(|want| want.size <= SMALL_BYTES), "larger blobs are fetched one by one");
+    let requests = wants.iter().filter(|want| want.size > 0).map(|want| {
+        let ranges = Ranges::from_iter([Range { start: 0, len: want.size }]);
+        (Get { id: want.id, ranges }, want.size)
+    });
+    let (reader, writer) = stream.split();
+    let (open, answers) = channel::bounded(PIPELINED_REQUESTS - 1);
+    let (received, to_write) = channel::bounded(1);
+    let network = pin!(async {
+        let receive = receive(BufReader::new(reader), &wants, answers, received);
+        futures::try_join!(ask(writer, requests, open), receive).map(|_| ())
+    });
+    let disk = pin!(write(store, &wants, to_write, progress));
+    match select(network, disk).await {
+        Either::Left((network, disk)) => {
+            let outcomes = disk.await?;
+            network.map(|()| outcomes)
+        }
+        Either::Right((disk, network)) => {
+            let outcomes = disk?;
+            network.await.map(|()| outcomes)
+        }
+    }
+}
+
+/// What arrived, in the order of the wants.
+type Batch = Vec<Result<Vec<u8>, FetchError>>;
+
+/// Reads all answers and hands them on in batches, those before an error too.
+async fn receive<R: AsyncRead + Unpin>(
+    mut reader: R,
+    wants: &[SmallWant],
+    answers: Receiver<Answer>,
+    received: Sender<Batch>,
+) -> Result<(), FetchError> {
+    let (mut batch, mut batch_bytes) = (Batch::new(), 0);
+    let mut busy_ms = None;
+    let mut outcome = Ok(());
+    for want in wants {
+        let bytes = if want.size == 0 {
+            Ok(Vec::new())
+        } else if let Ok(answer) = answers.recv().await {
+            match read_answer(&mut reader, answer, want).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        } else {
+            // No more was asked for, because the peer is busy.
+            Err(FetchError::Busy { retry_ms: busy_ms.unwrap_or_default() })
+        };
+        if let Err(FetchError::Busy { retry_ms }) = &bytes {
+            busy_ms = Some(*retry_ms);
+            answers.close();
+        }
+        batch_bytes += want.size;
+        batch.push(bytes);
+        if batch.len() == PIPELINED_REQUESTS || batch_bytes > SMALL_BATCH_BYTES - SMALL_BYTES {
+            batch_bytes = 0;
+            if received.send(mem::take(&mut batch)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    // If nobody takes it, the disk side has failed, and says why.
+    let _ = received.send(batch).await;
+    outcome
+}
+
+/// The bytes of one answer, not verified, or why there are none. The outer error ends the stream.
+async fn read_answer<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    mut answer: Answer,
+    want: &SmallWant,
+) -> Result<Result<Vec<u8>, FetchError>, FetchError> {
+    let mut bytes = Vec::new();
+    let mut outcome = Ok(());
+    loop {
+        match answer.handle_frame(&mut next_frame(reader, Vec::new()).await?)? {
+            Step::Begun { partial: true } => outcome = Err(FetchError::NotFound),
+            Step::Begun { partial: false } => {}
+            // A blob of one group has no hashes beside its bytes.
+            Step::Data(data) if data.encoded().len() as u64 == want.size => bytes = data.encoded().to_vec(),
+            Step::Data(_) => return Err(Violation::WrongBytes.into()),
+            Step::End => return Ok(outcome.map(|()| bytes)),
+            Step::Refused(reply) => {
+                return Ok(Err(FetchError::refused(reply)));
+            }
+        }
+    }
+}
+
+/// Verifies and writes batches, off the executor.
+async fn write(
+    store: &Arc<Store>,
+    wants: &[SmallWant],
+    to_write: Receiver<Batch>,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Vec<SmallOutcome>, FetchError> {
+    let mut outcomes = Vec::with_capacity(wants.len());
+    let mut kept_bytes = 0;
+    while let Ok(batch) = to_write.recv().await {
+        let (mut blobs, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for result in batch {
+            let want = &wants[outcomes.len()];
+            outcomes.push(result.map(|bytes| {
+                places.push(outcomes.len());
+                blobs.push(SmallBlob { id: want.id, bytes, to: want.to.clone() });
+            }));
+        }
+        let store = Arc::clone(store);
+        for (at, put) in places.into_iter().zip(smol::unblock(move || store.put_small(blobs)).await?) {
+            match put {
+                PutOutcome::Stored => kept_bytes += wants[at].size,
+                PutOutcome::Corrupt => outcomes[at] = Err(Violation::WrongBytes.into()),
+                PutOutcome::Failed(error) => outcomes[at] = Err(error.into()),
+            }
+        }
+        progress(kept_bytes);
+    }
+    Ok(outcomes)
+}
