@@ -161,14 +161,15 @@ pub(super) fn read_file(config: &mut Config, file: &Path, text: &str, problems: 
 fn read_variables(config: &mut Config, variables: &[(OsString, OsString)], problems: &mut Vec<Problem>) {
     let ours = variables.iter().filter_map(|(name, value)| {
         let name = name.to_str().filter(|name| name.starts_with(PREFIX) && *name != CONFIG_VARIABLE)?;
-        Some((name, value))
+        // Set to nothing is not set, as is the custom.
+        (!value.is_empty()).then_some((name, value))
     });
     for (name, value) in ours {
         let place = || Place::Variable(name.to_owned());
         match KEYS.iter().find(|key| key.variable() == name) {
             Some(key) => set(config, key, Raw::Variable(value), |_| place(), problems),
             None => {
-                let nearest = nearest(name, KEYS.iter().map(Key::variable));
+                let nearest = nearest_variable(name);
                 problems.push(Problem::UnknownKey { place: place(), key: name.to_owned(), nearest });
             }
         }
@@ -194,17 +195,26 @@ fn nearest_key(in_section: bool, name: &str) -> Option<String> {
     if !in_section {
         let (sections, top): (Vec<_>, Vec<_>) = keys().partition(|key| key.contains('.'));
         let sections = sections.iter().filter_map(|key| key.split('.').next());
-        let nearest = nearest(name, top.into_iter().chain(sections).map(str::to_owned))?;
+        let nearest = nearest_of(name, top.into_iter().chain(sections).map(str::to_owned))?;
         let is_section = keys().all(|key| key != nearest);
         return Some(if is_section { format!("[{nearest}]") } else { nearest });
     }
     let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
     let in_wrong_section = keys().find(|key| last(key) == last(name)).map(str::to_owned);
-    in_wrong_section.or_else(|| nearest(name, keys().filter(|key| key.contains('.')).map(str::to_owned)))
+    in_wrong_section.or_else(|| nearest_of(name, keys().filter(|key| key.contains('.')).map(str::to_owned)))
+}
+
+fn nearest_variable(name: &str) -> Option<String> {
+    // The prefix, which all share, makes none of them nearer.
+    let name = name[PREFIX.len()..].to_lowercase();
+    let keys = || KEYS.iter().map(|key| key.name.replace('.', "_"));
+    let without_section = keys().find(|key| key.ends_with(&format!("_{name}")));
+    let nearest = without_section.or_else(|| nearest_of(&name, keys()))?;
+    Some(format!("{PREFIX}{}", nearest.to_uppercase()))
 }
 
 /// The known name that most likely was meant: the closest one, if it is close.
-fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+fn nearest_of(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let (distance, nearest) = known.map(|known| (edit_distance(name, &known), known)).min()?;
     (distance <= 2.max(name.chars().count() / 3)).then_some(nearest)
 }

@@ -164,6 +164,8 @@ fn wrong_variables_and_flags_are_named() {
             ("HOME", "/nonexistent"),
             ("ALLIBRARY_NETWORK_MDNS", "maybe"),
             ("ALLIBRARY_NETWORK_MDSN", "true"),
+            ("ALLIBRARY_MDNS", "true"),
+            ("ALLIBRARY_ZZZZ", "true"),
         ]),
         flags: vec![flag("--http", "kiosk.listen", &["8080"])],
     })
@@ -175,11 +177,13 @@ fn wrong_variables_and_flags_are_named() {
         "environment variable ALLIBRARY_NETWORK_MDNS: network.mdns cannot be \"maybe\"; allowed: true or false"
     );
     assert!(lines[1].ends_with("unknown key ALLIBRARY_NETWORK_MDSN; did you mean ALLIBRARY_NETWORK_MDNS?"), "{error}");
+    assert!(lines[2].ends_with("unknown key ALLIBRARY_MDNS; did you mean ALLIBRARY_NETWORK_MDNS?"), "{error}");
+    assert!(lines[3].ends_with("unknown key ALLIBRARY_ZZZZ"), "{error}");
     assert!(
-        lines[2].starts_with("--http: kiosk.listen cannot be \"8080\"; allowed: an IP address and a port"),
+        lines[4].starts_with("--http: kiosk.listen cannot be \"8080\"; allowed: an IP address and a port"),
         "{error}"
     );
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 5);
 }
 
 #[test]

@@ -51,7 +51,6 @@ impl<'a> Raw<'a> {
     fn list(self) -> Option<Vec<Self>> {
         Some(match self {
             Self::Toml(value) => value.get_ref().as_array()?.iter().map(Self::Toml).collect(),
-            Self::Variable(text) if text.is_empty() => Vec::new(),
             Self::Variable(text) => {
                 text.to_str()?.split(',').map(|entry| Self::Variable(OsStr::new(entry.trim()))).collect()
             }

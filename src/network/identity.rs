@@ -35,6 +35,9 @@ pub enum IdentityError {
         path.display()
     )]
     Damaged { path: PathBuf, reason: TextError },
+    /// There is a key already.
+    #[error("{} holds a key already, which makes this node what it is; move it away to become another node", path.display())]
+    Exists { path: PathBuf },
     /// The text to import is no key.
     #[error("this is no key: {0}")]
     Text(#[from] TextError),
@@ -79,15 +82,35 @@ impl Keypair {
     /// # Errors
     /// See [`IdentityError`].
     pub fn load_or_create(path: &Path) -> Result<(Self, bool), IdentityError> {
+        if let Some(keypair) = Self::load(path)? {
+            return Ok((keypair, false));
+        }
+        let keypair = Self::generate();
+        keypair.save_new(path)?;
+        Ok((keypair, true))
+    }
+
+    /// The key in this file; none if there is no such file. Otherwise as [`Keypair::load_or_create`].
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub fn load(path: &Path) -> Result<Option<Self>, IdentityError> {
         match File::open(path) {
-            Ok(file) => Ok((load(path, file)?, false)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let keypair = Self::generate();
-                store(path, &keypair.export()).map_err(io_error("create", path))?;
-                Ok((keypair, true))
-            }
+            Ok(file) => load(path, file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error("read", path)(error)),
         }
+    }
+
+    /// Puts the key into a file that must not be there yet: a node never loses its key to another one.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`], and see there.
+    pub fn save_new(&self, path: &Path) -> Result<(), IdentityError> {
+        if path.try_exists().map_err(io_error("look for", path))? {
+            return Err(IdentityError::Exists { path: path.to_owned() });
+        }
+        store(path, &self.export()).map_err(io_error("create", path))
     }
 
     /// The text form: 64 hexadecimal digits. Whoever has it is this node.
@@ -205,6 +228,16 @@ mod tests {
         assert!(!created);
         assert_eq!(first.node_id(), second.node_id());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn a_key_is_never_replaced() {
+        let (_directory, path) = key_file();
+        assert!(Keypair::load(&path).unwrap().is_none());
+        let key = Keypair::generate();
+        key.save_new(&path).unwrap();
+        assert!(matches!(Keypair::generate().save_new(&path), Err(IdentityError::Exists { .. })));
+        assert_eq!(Keypair::load(&path).unwrap().unwrap().node_id(), key.node_id());
     }
 
     #[test]

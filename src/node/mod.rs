@@ -3,3 +3,4 @@
 //! It may use every part below, and must never know the command line.
 
 pub mod control;
+pub mod ops;

@@ -69,8 +69,8 @@ pub enum Reply {
     Collection(CollectionInfo),
     /// An item of a collection.
     Item(ItemInfo),
-    /// A collection or an item was removed. `kept` says that it was mirrored, and is remembered as not wanted.
-    Removed { name: String, items: u64, mirrored: bool },
+    /// A collection or items of it were removed. What was mirrored is remembered as not wanted.
+    Removed { name: String, items: u64, bytes: u64, mirrored: bool },
     /// The blob that follows in [`Reply::Data`].
     Blob { id: String, size_bytes: u64 },
     /// Bytes of it, behind this line.

@@ -1,0 +1,77 @@
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
+};
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::{Failure, Out, failure::Exit};
+use crate::{config::Config, network::identity::Keypair, node::ops::IDENTITY_FILE};
+
+/// Show who this node is, or give it a key
+#[derive(Args)]
+pub(super) struct Id {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Make a key; the first start of a node does the same
+    New,
+    /// Print the secret key: whoever has it is this node
+    Export,
+    /// Take over a key that `id export` printed
+    Import {
+        /// The file that holds it; without it, standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+}
+
+impl Id {
+    pub(super) fn run(&self, config: &Config, out: &mut Out) -> Result<(), Failure> {
+        let path = config.data.join(IDENTITY_FILE);
+        let key = match &self.what {
+            None | Some(What::Export) => Keypair::load(&path).map_err(failed)?.ok_or_else(|| {
+                let message =
+                    format!("{} does not exist yet; `allibrary id new` or the first start makes it", path.display());
+                Failure::new(Exit::NotFound, message)
+            })?,
+            Some(What::New) => Keypair::generate(),
+            Some(What::Import { file }) => Keypair::import(&read(file.as_ref())?).map_err(failed)?,
+        };
+        if matches!(self.what, Some(What::New | What::Import { .. })) {
+            std::fs::create_dir_all(&config.data).map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format_args!("cannot make the data folder {}: {error}", config.data.display()),
+                )
+            })?;
+            key.save_new(&path).map_err(failed)?;
+        }
+        let is_export = matches!(self.what, Some(What::Export));
+        if out.is_json() {
+            let secret = is_export.then(|| key.export());
+            return out
+                .object(&serde_json::json!({ "event": "id", "node": key.node_id().to_string(), "secret": secret }));
+        }
+        if is_export { out.line(key.export()) } else { out.line(key.node_id()) }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, error)
+}
+
+/// The text of a key; no key is longer than this.
+fn read(file: Option<&PathBuf>) -> Result<String, Failure> {
+    let mut text = String::new();
+    let result = match file {
+        Some(file) => File::open(file).and_then(|file| file.take(1024).read_to_string(&mut text)),
+        None => io::stdin().take(1024).read_to_string(&mut text),
+    };
+    let place = file.map_or("standard input".into(), |file| file.display().to_string());
+    result.map(|_| text).map_err(|error| failed(format_args!("cannot read the key from {place}: {error}")))
+}

@@ -1,0 +1,128 @@
+//! The command line: what people and scripts type, and what they are told.
+//!
+//! One file per command. A command talks to the running node over its control socket, or does the same work itself where
+//! that makes sense. It may use everything below, and must never hold a rule of its own: those live in the parts.
+
+mod add;
+mod completion;
+mod config;
+mod failure;
+mod get;
+mod id;
+mod ls;
+mod out;
+mod peers;
+mod progress;
+mod rm;
+mod session;
+mod status;
+mod verify;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use self::{failure::Failure, out::Out};
+use crate::config::{Config, Flag, Sources};
+
+/// Shares a library with the nodes and the readers of this network, and mirrors theirs.
+#[derive(Parser)]
+#[command(name = "allibrary", version, after_help = failure::EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+#[command(next_display_order = 100)]
+struct Global {
+    /// The data folder [default: /var/lib/allibrary for root, else ~/.local/share/allibrary]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    data: Option<PathBuf>,
+    /// The configuration file [default: ~/.config/allibrary/allibrary.toml, /etc/allibrary/allibrary.toml]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    config: Option<PathBuf>,
+    /// Print one JSON object per line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log more (-v debug, -vv trace)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Add(add::Add),
+    Ls(ls::Ls),
+    Rm(rm::Rm),
+    Get(get::Get),
+    Verify(verify::Verify),
+    Status(status::Status),
+    Peers(peers::Peers),
+    Id(id::Id),
+    Config(config::ConfigCommand),
+    Completion(completion::Completion),
+}
+
+/// What the binary does: parses the arguments, runs the command, and tells what went wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Out::new(cli.global.json);
+    let result = cli.run(&mut out).and_then(|()| out.flush());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => out.fail(failure),
+    }
+}
+
+impl Cli {
+    fn run(self, out: &mut Out) -> Result<(), Failure> {
+        let global = self.global;
+        match self.command {
+            Command::Add(add) => add.run(&global.load_quietly()?, out),
+            Command::Ls(ls) => ls.run(&global.load_quietly()?, out),
+            Command::Rm(rm) => rm.run(&global.load_quietly()?, out),
+            Command::Get(get) => get.run(&global.load_quietly()?, out),
+            Command::Verify(verify) => verify.run(&global.load_quietly()?, out),
+            Command::Status(status) => status.run(&global.load_quietly()?, out),
+            Command::Peers(peers) => peers.run(&global.load_quietly()?, out),
+            Command::Id(id) => id.run(&global.load_quietly()?, out),
+            Command::Config(config) => config.run(&global.load_quietly()?, out),
+            Command::Completion(completion) => completion.run(out),
+        }
+    }
+}
+
+impl Global {
+    /// The configuration with these flags over it.
+    fn load(&self, mut flags: Vec<Flag>) -> Result<Config, Failure> {
+        if let Some(data) = &self.data {
+            flags.push(flag("--data", "data", [data]));
+        }
+        if self.verbose > 0 {
+            flags.push(flag("--verbose", "log.level", [if self.verbose == 1 { "debug" } else { "trace" }]));
+        }
+        let config =
+            Config::load(&Sources { file: self.config.clone(), variables: std::env::vars_os().collect(), flags })?;
+        Ok(config)
+    }
+
+    /// The same for a command that ends by itself: what it has to say is its output, not its log.
+    fn load_quietly(&self) -> Result<Config, Failure> {
+        let config = self.load(Vec::new())?;
+        start_log(if self.verbose > 0 { config.log.level } else { config.log.level.min(log::LevelFilter::Warn) });
+        Ok(config)
+    }
+}
+
+fn flag<T: Into<OsString>>(name: &'static str, key: &'static str, values: impl IntoIterator<Item = T>) -> Flag {
+    Flag { name, key, values: values.into_iter().map(Into::into).collect() }
+}
+
+/// Logs go to standard error. Other crates are heard of only when something is wrong, or with `-v`.
+fn start_log(level: log::LevelFilter) {
+    let others = if level > log::LevelFilter::Info { level } else { level.min(log::LevelFilter::Warn) };
+    env_logger::Builder::new().filter_level(others).filter_module("allibrary", level).init();
+}

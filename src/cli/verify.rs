@@ -1,0 +1,66 @@
+use clap::Args;
+
+use super::{
+    Failure, Out,
+    failure::Exit,
+    out::{count, size},
+    progress::Progress,
+    session,
+};
+use crate::{
+    config::Config,
+    node::control::{Reply, Request},
+};
+
+/// Read all that is kept, and check that every byte is right
+#[derive(Args)]
+pub(super) struct Verify {
+    /// Content ids, or their beginnings; all files if none is named
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+}
+
+impl Verify {
+    pub(super) fn run(&self, config: &Config, out: &mut Out) -> Result<(), Failure> {
+        let progress = Progress::new(out);
+        let mut found = 0;
+        session::perform(config, Request::Verify { ids: self.ids.clone() }, &mut |reply| match reply {
+            Reply::Reading { path, done_bytes, size_bytes } => {
+                progress.show(&path, done_bytes, size_bytes);
+                Ok(())
+            }
+            reply => {
+                if let Reply::Checked { damaged, .. } = reply {
+                    found = damaged;
+                }
+                progress.aside(|| tell(&reply, out))
+            }
+        })?;
+        match found {
+            0 => Ok(()),
+            found => {
+                let are = if found == 1 { "is" } else { "are" };
+                let message = format!(
+                    "{} {are} damaged or gone, and no longer served; restore the files and add them again, or let this \
+                     node mirror them",
+                    count(found, "file")
+                );
+                Err(Failure::new(Exit::Damaged, message))
+            }
+        }
+    }
+}
+
+fn tell(reply: &Reply, out: &mut Out) -> Result<(), Failure> {
+    match reply {
+        reply if out.is_json() => out.object(reply),
+        Reply::Verified { id, paths, fault: Some(fault), .. } => {
+            let path = paths.first().map_or("(no file)", String::as_str);
+            out.text(format_args!("{fault}: {path} ({id})"))
+        }
+        Reply::Checked { blobs, bytes, damaged } => {
+            out.line(format_args!("{} checked ({}), {damaged} damaged.", count(*blobs, "file"), size(*bytes)))
+        }
+        _ => Ok(()),
+    }
+}

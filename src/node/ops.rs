@@ -1,0 +1,295 @@
+//! What commands do to a library, the same whether a node does it or the command itself.
+
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ed25519_dalek::SigningKey;
+
+use super::control::{CollectionInfo, FailureKind, ItemInfo, OpError, PathText, Reply, Request};
+use crate::{
+    config::Config,
+    content::ContentId,
+    library::{AddEvent, AddRequest, Entry, Library, LibraryError, Remove, Summary},
+    limits::control,
+    network::identity::{IdentityError, Keypair},
+    store::{Options, ReadError, Store, StoreError, Verified},
+};
+
+/// The file of the node's key, in the data folder.
+pub const IDENTITY_FILE: &str = "identity.key";
+/// The shortest beginning of an id that names a blob.
+const PREFIX_DIGITS: usize = 4;
+/// Items that are listed at a time.
+const ITEMS_AT_A_TIME: usize = 256;
+/// How often it is told how far a file is.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// Who is told. An error says that nobody listens any more, and ends the operation.
+type OnReply<'a> = &'a mut dyn FnMut(Reply) -> Result<(), OpError>;
+
+/// Opens the library of the data folder, which is made if it is not there. It is locked until the library is dropped.
+///
+/// # Errors
+/// [`FailureKind::InUse`] if another process has it open.
+pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
+    let options = Options { library: Some(config.mirror.folder.clone()), reserve_bytes: config.mirror.reserve.0 };
+    let store = Store::open(&config.data, options)?;
+    // Behind the lock: two processes would make two keys.
+    let (keypair, created) = Keypair::load_or_create(&config.data.join(IDENTITY_FILE))?;
+    if created {
+        log::info!("this node is {} from now on", keypair.node_id());
+    }
+    let key = SigningKey::from_bytes(&keypair.secret_bytes());
+    Ok((Library::open(Arc::new(store), &config.data, key)?, keypair))
+}
+
+/// Does what is asked. [`Request::Status`] is for a node alone, and refused.
+///
+/// # Errors
+/// What ended it early; what was told before holds.
+pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Result<(), OpError> {
+    match request {
+        Request::Add { paths, collection, copy, yes } => {
+            let paths = paths.into_iter().map(|PathText(path)| path).collect();
+            add(library, &AddRequest { paths, collection, copy, yes }, on_reply)
+        }
+        Request::List { collection: None } => {
+            library.collections().into_iter().try_for_each(|summary| on_reply(Reply::Collection(summary.into())))
+        }
+        Request::List { collection: Some(folder) } => list(library, &folder, on_reply),
+        Request::Remove { names } => names.iter().try_for_each(|name| remove(library, name, on_reply)),
+        Request::Get { id } => get(library.store(), &id, on_reply),
+        Request::Verify { ids } => verify(library.store(), &ids, on_reply),
+        Request::Status => Err(OpError::new(FailureKind::Failed, "only a running node has a state")),
+    }
+}
+
+fn add(library: &Library, request: &AddRequest, on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let mut pace = Pace::default();
+    let report = library.add(request, &mut |event| {
+        let reply = match event {
+            AddEvent::File { path, done, size } if pace.is_due(done == size) => {
+                Reply::Reading { path: text(&path), done_bytes: done, size_bytes: size }
+            }
+            AddEvent::File { .. } => return,
+            AddEvent::Skipped { path, why } => Reply::Skipped { path: text(&path), reason: why.to_owned() },
+            AddEvent::Failed { path, why } => Reply::Unreadable { path: text(&path), reason: why },
+            AddEvent::Published { version, items } => Reply::Published { version, items },
+        };
+        // Nobody may listen any more: what was begun is finished all the same.
+        let _ = on_reply(reply);
+    })?;
+    on_reply(Reply::Added {
+        collection: report.collection.into(),
+        added: report.added,
+        added_bytes: report.added_bytes,
+        unchanged: report.unchanged,
+        removed: report.removed,
+        skipped: report.skipped,
+        unreadable: report.failed,
+    })
+}
+
+fn list(library: &Library, folder: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let collection = library.collection(folder).ok_or(LibraryError::NoCollection)?;
+    let mut offset = 0;
+    loop {
+        let entries = library.items(&collection.key, offset, ITEMS_AT_A_TIME)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        offset += entries.len() as u64;
+        entries.into_iter().try_for_each(|entry| on_reply(Reply::Item(entry.into())))?;
+    }
+}
+
+/// `COLLECTION` or `COLLECTION/PATH`.
+fn remove(library: &Library, name: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let (folder, what) = match name.trim_end_matches('/').split_once('/') {
+        Some((folder, path)) => (folder, Remove::Path(path.to_owned())),
+        None => (name.trim_end_matches('/'), Remove::Collection),
+    };
+    let collection = library.collection(folder).ok_or(LibraryError::NoCollection)?;
+    let removed = library.remove(&collection.key, &what)?;
+    on_reply(Reply::Removed {
+        name: name.to_owned(),
+        items: removed.items,
+        bytes: removed.bytes,
+        mirrored: !collection.mine,
+    })
+}
+
+fn get(store: &Store, id: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let mut blob = store.blob(&resolve(store, id)?)?;
+    let size = blob.size();
+    if blob.ranges().iter().map(|range| range.end - range.start).sum::<u64>() < size {
+        let message =
+            format!("{} is still being fetched; try again when `allibrary status` says that it is here", blob.id());
+        return Err(OpError::new(FailureKind::NotFound, message));
+    }
+    on_reply(Reply::Blob { id: blob.id().to_string(), size_bytes: size })?;
+    for start in (0..size).step_by(control::DATA_BYTES) {
+        let content = blob.read(start..size.min(start + control::DATA_BYTES as u64))?;
+        on_reply(Reply::Data { bytes: content.len(), content })?;
+    }
+    Ok(())
+}
+
+fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let ids = match ids {
+        [] => all_ids(store)?,
+        ids => ids.iter().map(|id| resolve(store, id)).collect::<Result<_, _>>()?,
+    };
+    let (mut blobs, mut bytes, mut damaged) = (0, 0, 0);
+    let mut pace = Pace::default();
+    for id in ids {
+        // One that was removed meanwhile, or is still being fetched, is not missed.
+        let Some(info) = store.info(&id)?.filter(|info| !info.paths.is_empty()) else { continue };
+        let path = info.paths.first().map(|path| text(path)).unwrap_or_default();
+        let mut gone = None;
+        let verified = store.verify(&id, &mut |done_bytes| {
+            if gone.is_none() && pace.is_due(false) {
+                gone = on_reply(Reply::Reading { path: path.clone(), done_bytes, size_bytes: info.size }).err();
+            }
+        });
+        if let Some(gone) = gone {
+            return Err(gone);
+        }
+        let fault = match verified? {
+            Verified::Good => None,
+            Verified::Bad(fault) => Some(fault.to_string()),
+        };
+        blobs += 1;
+        bytes += info.size;
+        damaged += u64::from(fault.is_some());
+        let paths = info.paths.iter().map(|path| text(path)).collect();
+        on_reply(Reply::Verified { id: id.to_string(), size_bytes: info.size, paths, fault })?;
+    }
+    on_reply(Reply::Checked { blobs, bytes, damaged })
+}
+
+fn all_ids(store: &Store) -> Result<Vec<ContentId>, StoreError> {
+    let mut ids = Vec::new();
+    store.for_each(&mut |id, _| {
+        ids.push(id);
+        ControlFlow::Continue(())
+    })?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// The one blob whose id begins like this.
+fn resolve(store: &Store, prefix: &str) -> Result<ContentId, OpError> {
+    if prefix.len() < PREFIX_DIGITS || prefix.len() > 64 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let message = format!("{prefix:?} is no content id: expected {PREFIX_DIGITS} to 64 hexadecimal digits");
+        return Err(OpError::new(FailureKind::NotFound, message));
+    }
+    match store.resolve(prefix, 2)?[..] {
+        [] => Err(OpError::new(
+            FailureKind::NotFound,
+            format!("no file with the id {prefix} is here; see `allibrary ls`"),
+        )),
+        [id] => Ok(id),
+        _ => Err(OpError::new(FailureKind::NotFound, format!("several ids begin with {prefix}; give more digits"))),
+    }
+}
+
+/// Lets one in so much time through.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+}
+
+impl Pace {
+    fn is_due(&mut self, always: bool) -> bool {
+        let now = Instant::now();
+        let due = always || self.last.is_none_or(|last| now - last >= TELL_EVERY);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+impl From<Summary> for CollectionInfo {
+    fn from(summary: Summary) -> Self {
+        Self {
+            folder: summary.folder,
+            name: summary.name,
+            publisher: summary.key.publisher.to_string(),
+            id: summary.key.id.to_string(),
+            version: summary.version,
+            items: summary.items,
+            bytes: summary.bytes,
+            held_items: summary.held_items,
+            held_bytes: summary.held_bytes,
+            mine: summary.mine,
+        }
+    }
+}
+
+impl From<Entry> for ItemInfo {
+    fn from(Entry { item, held, offered }: Entry) -> Self {
+        Self {
+            id: item.id.to_string(),
+            path: item.path.into_string(),
+            size_bytes: item.size,
+            title: item.title.into_string(),
+            author: item.author.into_string(),
+            language: item.language.into_string(),
+            held,
+            offered,
+        }
+    }
+}
+
+impl From<StoreError> for OpError {
+    fn from(error: StoreError) -> Self {
+        let kind = match error {
+            StoreError::Locked { .. } => FailureKind::InUse,
+            StoreError::NoSpace { .. } => FailureKind::NoSpace,
+            StoreError::NotFound(_) => FailureKind::NotFound,
+            _ => FailureKind::Failed,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<ReadError> for OpError {
+    fn from(error: ReadError) -> Self {
+        let kind = match error {
+            ReadError::Store(error) => return error.into(),
+            ReadError::NotFound(_) => FailureKind::NotFound,
+            ReadError::Unavailable { .. } | ReadError::Damaged { .. } => FailureKind::Damaged,
+            ReadError::Range { .. } => FailureKind::Failed,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<LibraryError> for OpError {
+    fn from(error: LibraryError) -> Self {
+        let kind = match error {
+            LibraryError::Store(error) => return error.into(),
+            LibraryError::NoCollection | LibraryError::NoItem => FailureKind::NotFound,
+            LibraryError::NeedsYes { .. } => FailureKind::Refused,
+            LibraryError::TooManyCollections(_) => FailureKind::NoSpace,
+            _ => FailureKind::Failed,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<IdentityError> for OpError {
+    fn from(error: IdentityError) -> Self {
+        Self::new(FailureKind::Failed, error)
+    }
+}
