@@ -1,0 +1,66 @@
+# `make` lists what can be made.
+
+CARGO ?= cargo
+# A folder to share: make run SHARE=/path/to/books
+SHARE ?=
+# More flags for the node: make run ARGS="--mirror --http 0.0.0.0:80"
+ARGS ?=
+BIN = $(or $(CARGO_TARGET_DIR),target)/release/allibrary
+DENY_VERSION = 0.20.2
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: build ## Build and start a node; SHARE=<folder> shares a folder, ARGS=<flags> are passed on
+	$(BIN) run $(if $(SHARE),--share "$(SHARE)") $(ARGS)
+
+build: tools ## Build the release binary
+	$(CARGO) build --release --locked --bin allibrary
+
+test: tools ## Run the whole test suite
+	$(CARGO) test --workspace --locked
+
+check: tools fmt clippy doc deny no-tokio-runtime test ## All that a change must pass
+
+check-long: build ## What takes longer than a check may
+	$(CARGO) test --workspace --locked --release -- --ignored
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+
+deny: ## Check licences, sources, bans and advisories of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --version $(DENY_VERSION) --no-default-features cargo-deny
+	$(CARGO) deny --log-level error check bans licenses sources
+	@if timeout 60 git ls-remote -q https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; \
+	then $(CARGO) deny --log-level error check advisories; \
+	elif ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; \
+	then echo "advisories: checked against the last database fetched"; $(CARGO) deny --log-level error check --disable-fetch advisories; \
+	else echo "advisories: NOT CHECKED, the RustSec database cannot be reached"; fi
+
+# hyper and smol-hyper use tokio's channels; its runtime must not come with them.
+no-tokio-runtime:
+	@if $(CARGO) tree --locked -p allibrary -e normal,features -i tokio | grep -E 'tokio feature "(rt|rt-multi-thread|net|time|full|macros)"'; \
+	then echo "tokio's runtime is in the dependency tree"; exit 1; else echo "no tokio runtime in the tree"; fi
+
+demo: build ## Show it on this machine: a library, a mirror that finds and copies it, both pages; FOLDER=<folder>
+	tests/demo.sh $(BIN) $(FOLDER)
+
+bench: build ## Measure, and compare with other programs where they are installed
+	$(CARGO) bench --locked
+
+# A C compiler is for aws-lc, the cryptography of TLS.
+tools:
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs, then open a new shell"; exit 1; }
+	@command -v cc >/dev/null || { \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update -q && apt-get install -qy --no-install-recommends build-essential; \
+	else echo "A C compiler is missing: sudo apt-get install build-essential"; exit 1; fi; }
