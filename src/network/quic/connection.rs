@@ -248,8 +248,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The other end's socket.
-    pub fn remote(&self) -> SocketAddr {
+    #[cfg(test)]
+    pub(super) fn remote(&self) -> SocketAddr {
         self.handle.0.lock().proto.remote_address()
     }
 

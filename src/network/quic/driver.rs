@@ -2,10 +2,11 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use async_io::Timer;
@@ -18,6 +19,8 @@ use super::{
 
 /// Receive calls in one turn, so that the streams' readers get theirs.
 const RECEIVES_PER_TURN: usize = 4;
+/// How long we leave a socket alone that fails to receive, lest it fails without end.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
 /// Send calls for one connection in one turn, so that the other connections get theirs.
 const SENDS_PER_TURN: usize = 16;
 /// Datagrams in one send call. More save little, and delay the acknowledgements that arrive meanwhile.
@@ -49,24 +52,15 @@ impl Driver {
     }
 
     /// Takes in what has arrived; true if there may be more.
-    fn receive(&mut self, state: &mut State, now: Instant, cx: &mut Context<'_>) -> bool {
+    fn receive(&mut self, state: &mut State, now: Instant, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut reply = Vec::new();
         for _ in 0..RECEIVES_PER_TURN {
-            match self.endpoint.socket.poll_receive(cx, &mut self.buffers) {
-                Poll::Ready(Ok(count)) => {
-                    for received in self.buffers.received(count) {
-                        self.endpoint.handle_received(state, now, &received, &mut reply);
-                    }
-                }
-                Poll::Ready(Err(error)) => {
-                    // An interface that went away, say. Reading clears the error.
-                    log::debug!("receiving on {}: {error}", self.endpoint.socket.local());
-                    return true;
-                }
-                Poll::Pending => return false,
+            let Poll::Ready(count) = self.endpoint.socket.poll_receive(cx, &mut self.buffers) else { return Ok(false) };
+            for received in self.buffers.received(count?) {
+                self.endpoint.handle_received(state, now, &received, &mut reply);
             }
         }
-        true
+        Ok(true)
     }
 
     /// Sends what the kernel had no room for; true if nothing is left of it.
@@ -161,15 +155,22 @@ impl Future for Driver {
         endpoint.waker.register(cx.waker());
         let mut state = endpoint.lock();
         let now = Instant::now();
-        let more = this.receive(&mut state, now, cx);
+        let (more, retry) = match this.receive(&mut state, now, cx) {
+            Ok(more) => (more, None),
+            Err(error) => {
+                log::debug!("receiving on {}: {error}", endpoint.socket.local());
+                (false, Some(now + RECEIVE_PAUSE))
+            }
+        };
         endpoint.collect_touched(&mut state);
         state.expire(now);
         this.drive_ready(&mut state, now, cx);
         if state.abandoned && state.connections.is_empty() {
             return Poll::Ready(());
         }
+        let deadline = [state.next_deadline(), retry].into_iter().flatten().min();
         let can_send = this.blocked.is_none() && !state.ready.is_empty();
-        if more || can_send || this.poll_timer(state.next_deadline(), cx) {
+        if more || can_send || this.poll_timer(deadline, cx) {
             // Others first: what was received is to be read.
             cx.waker().wake_by_ref();
         }

@@ -1,13 +1,13 @@
 use std::{
     future::{Future, poll_fn},
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
-    time::Duration,
+    task::Poll,
+    time::{Duration, Instant},
 };
 
-use async_io::Timer;
+use async_io::{Async, Timer};
 use futures::{
     AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt,
     channel::mpsc,
@@ -23,7 +23,7 @@ use libp2p::{
     multiaddr::Protocol,
 };
 
-use super::{CloseCode, Config, Connection, Error, Stream, Transport, close_code};
+use super::{CloseCode, Config, Connection, Error, Stream, Transport, close_code, config::ProtoConfig};
 use crate::{
     limits::network as limits,
     network::{identity::Keypair, tls::CipherPolicy},
@@ -467,5 +467,49 @@ fn a_wildcard_is_announced_as_the_machines_addresses() {
         assert!(!address.to_string().contains("0.0.0.0"), "{address}");
         let peer = Node::new();
         peer.dial(&address).await.unwrap();
+    });
+}
+
+/// The first packets of handshakes that nobody means to finish.
+fn first_packets(count: usize, to: SocketAddr) -> Vec<Vec<u8>> {
+    let config = ProtoConfig::new(&Config::new(Keypair::generate())).unwrap();
+    let mut endpoint = quinn_proto::Endpoint::new(config.endpoint.clone(), None, false, None);
+    let mut packets = Vec::new();
+    for _ in 0..count {
+        let now = Instant::now();
+        let (_, mut connection) = endpoint.connect(now, config.client(None).unwrap(), to, "l").unwrap();
+        // The client's hello takes two datagrams.
+        let mut packet = Vec::new();
+        while connection.poll_transmit(now, 1, &mut packet).is_some() {
+            packets.push(std::mem::take(&mut packet));
+        }
+    }
+    packets
+}
+
+#[test]
+fn a_flood_of_handshakes_keeps_nobody_out() {
+    smol::block_on(async {
+        let (a, mut b) = (Node::new(), Node::new());
+        let (_, address) = b.listen(V4).await;
+        let (target, _) = super::address::parse(&address).unwrap().unwrap();
+        let flood = Async::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        for packet in first_packets(3 * limits::HANDSHAKES_BEFORE_RETRY, target) {
+            flood.send_to(&packet, target).await.unwrap();
+        }
+        // Those that came first were answered in full, the rest is told to come back with a token.
+        let retried = async {
+            let mut packet = [0; 2000];
+            loop {
+                let (length, _) = flood.recv_from(&mut packet).await.unwrap();
+                // Long header of type Retry (RFC 9000, section 17.2.5).
+                if length > 0 && packet[0] & 0xb0 == 0xb0 {
+                    break;
+                }
+            }
+        };
+        soon(retried).await;
+        let (peer, _connection) = a.dial(&address).await.unwrap();
+        assert_eq!(peer, b.peer);
     });
 }
