@@ -9,7 +9,8 @@ use allibrary::network::{
 };
 use futures::{
     StreamExt,
-    future::{Either, ready, select},
+    channel::oneshot,
+    future::{join, ready},
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
@@ -93,21 +94,22 @@ async fn meet(swarm: &mut Swarm<Behaviour>, peer: PeerId) {
     }
 }
 
+/// Lets the swarm meet the peer, and keeps it going for as long as the peer may need it.
+async fn met(mut swarm: Swarm<Behaviour>, peer: PeerId) {
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        meet(&mut swarm, peer).await;
+        let _ = sender.send(());
+        swarm.for_each(|_| ready(())).await;
+    });
+    tokio::time::timeout(SOON, receiver).await.expect("they meet soon").expect("they get on with each other");
+}
+
 /// One listens, the other dials; both meet the other.
 async fn both_meet(mut listener: Swarm<Behaviour>, mut dialler: Swarm<Behaviour>, family: &str) {
     let (listening, dialling) = (*listener.local_peer_id(), *dialler.local_peer_id());
-    let address = listen(&mut listener, family).await;
-    dialler.dial(address).unwrap();
-    let both = async {
-        let first = Box::pin(meet(&mut listener, dialling));
-        let second = Box::pin(meet(&mut dialler, listening));
-        // Whoever is done keeps its swarm going, so that the other can finish.
-        match select(first, second).await {
-            Either::Left((_, second)) => drop(select(second, listener.for_each(|_| ready(()))).await),
-            Either::Right((_, first)) => drop(select(first, dialler.for_each(|_| ready(()))).await),
-        }
-    };
-    tokio::time::timeout(SOON, both).await.expect("both meet soon");
+    dialler.dial(listen(&mut listener, family).await).unwrap();
+    join(met(listener, dialling), met(dialler, listening)).await;
 }
 
 #[tokio::test]
