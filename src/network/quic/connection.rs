@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker, ready},
@@ -11,6 +10,7 @@ use std::{
 };
 
 use async_io::Timer;
+use bytes::Bytes;
 use libp2p::{
     PeerId,
     core::muxing::{StreamMuxer, StreamMuxerEvent},
@@ -100,8 +100,8 @@ impl Shared {
     pub(super) fn close(&self, code: CloseCode, reason: &str) {
         let mut state = self.lock();
         if state.lost.is_none() {
-            let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES)];
-            state.proto.close(Instant::now(), code.to_var_int(), reason.to_owned().into());
+            let reason = Bytes::copy_from_slice(&reason.as_bytes()[..reason.len().min(CLOSE_REASON_BYTES)]);
+            state.proto.close(Instant::now(), code.to_var_int(), reason);
             state.lose(ConnectionError::LocallyClosed);
             self.touch(&mut state);
         }
@@ -249,7 +249,7 @@ pub struct Connection {
 
 impl Connection {
     #[cfg(test)]
-    pub(super) fn remote(&self) -> SocketAddr {
+    pub(super) fn remote(&self) -> std::net::SocketAddr {
         self.handle.0.lock().proto.remote_address()
     }
 

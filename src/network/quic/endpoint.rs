@@ -267,14 +267,13 @@ pub(super) struct User(pub(super) Arc<Endpoint>);
 
 impl User {
     /// Takes over an endpoint that nobody uses any more, if it is that.
-    pub(super) fn adopt(endpoint: Arc<Endpoint>, server: Arc<ServerConfig>) -> Option<Self> {
+    pub(super) fn adopt(endpoint: Arc<Endpoint>) -> Option<Self> {
         let mut state = endpoint.lock();
         // Without connections its driver may have ended already.
         if !state.abandoned || state.connections.is_empty() {
             return None;
         }
         state.abandoned = false;
-        state.proto.set_server_config(Some(server));
         drop(state);
         Some(Self(endpoint))
     }
@@ -284,7 +283,6 @@ impl Drop for User {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.abandoned = true;
-        state.proto.set_server_config(None);
         // Dropping these closes them.
         state.incoming.clear();
         drop(state);

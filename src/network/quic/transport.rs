@@ -67,11 +67,10 @@ impl Transport {
 
     /// The endpoint that listens there; one whose listener is gone but whose connections live still holds the port.
     fn bind_listener(&self, address: SocketAddr) -> Result<User, Error> {
-        let server = self.config.server.clone();
         let mut same = self.control.endpoints().into_iter().filter(|endpoint| endpoint.socket.local() == address);
-        match same.find_map(|endpoint| User::adopt(endpoint, server.clone())) {
+        match same.find_map(User::adopt) {
             Some(user) => Ok(user),
-            None => self.bind(address, Some(server)),
+            None => self.bind(address, Some(self.config.server.clone())),
         }
     }
 
