@@ -248,6 +248,8 @@ fn hostile_addresses_lead_nowhere() {
         ("/c/Books//etc/passwd", 404),
         ("/c/Books/%2fetc%2fpasswd", 404),
         ("/c/Books/film.webm/", 404),
+        ("/c/None", 404),
+        ("/c/Books\x7f", 400),
         ("/c/Books/film.webm%00.html", 400),
         ("/c/Books/%", 400),
         ("/c/Books/%zz", 400),

@@ -120,7 +120,10 @@ fn respond(site: &Site, request: &Parts, local: SocketAddr) -> Result<Response<B
             Ok(page(StatusCode::OK, pages::item(&site.name, &collection, &entry)))
         }
         Route::Content => file(site, &found.params, request),
-        Route::Folder => Ok(redirect(&format!("{}/", request.uri.path()))),
+        Route::Folder => {
+            let (collection, path) = place(site, &found.params)?;
+            Ok(redirect(&address::item_url("/c", &collection.folder, &path)))
+        }
         Route::Status => {
             let status = (site.status)();
             // Where the reader is connected, others on that network can connect too.
@@ -156,6 +159,9 @@ fn search(site: &Site, query: &str) -> Result<Response<Body>, Failure> {
     words.truncate(end.unwrap_or(0));
     let number = page_number(query)?;
     let found = site.library.search(words.trim(), None, offset(number), ITEMS_PER_PAGE).map_err(internal)?;
+    if found.hits.is_empty() && number > 1 {
+        return Err(Failure::NotFound);
+    }
     Ok(page(StatusCode::OK, pages::search(&site.name, words.trim(), &found, number)))
 }
 
@@ -169,7 +175,7 @@ fn file(site: &Site, params: &Params<'_, '_>, request: &Parts) -> Result<Respons
     let slash = if is_folder { "" } else { "/" };
     match entry(site, &collection, &format!("{path}{slash}index.html"))? {
         Some(index) if is_folder => content(site.library.store(), &index, request),
-        Some(_) => Ok(redirect(&format!("{}/", request.uri.path()))),
+        Some(_) => Ok(redirect(&address::item_url("/c", &collection.folder, &format!("{path}/")))),
         None if path.is_empty() => Ok(redirect(&format!("/collection/{}", address::encode(&collection.folder)))),
         None => Err(Failure::NotFound),
     }
@@ -238,9 +244,9 @@ fn plain(content_type: &'static str, cache: &'static str, bytes: Bytes) -> Respo
     response
 }
 
-/// Sends the client elsewhere, this time: what it asked for may be there tomorrow.
+/// Sends the client to this encoded address, this time: what it asked for may be there tomorrow.
 fn redirect(to: &str) -> Response<Body> {
-    let Ok(location) = HeaderValue::try_from(to) else { return plain("text/plain", "no-store", Bytes::new()) };
+    let location = HeaderValue::try_from(to).expect("an encoded address is a header value");
     let mut response = plain("text/plain", "no-store", Bytes::from(format!("{to}\n")));
     *response.status_mut() = StatusCode::FOUND;
     response.headers_mut().insert(header::LOCATION, location);

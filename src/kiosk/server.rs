@@ -66,7 +66,7 @@ where
                 Err(error) => {
                     // Out of files, most likely; the next try would fail at once.
                     log::warn!("the page can't take a connection: {error}");
-                    Timer::after(Duration::from_millis(100)).await;
+                    Timer::after(Duration::from_secs(1)).await;
                     continue;
                 }
             };
