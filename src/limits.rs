@@ -70,7 +70,7 @@ pub mod store {
     /// Files that the index knows for one blob; it may have more names, which are not written down.
     pub const LOCATIONS: usize = 8;
     /// Bytes of a path below the library folder.
-    pub const LIBRARY_PATH_BYTES: usize = 1024 + 256;
+    pub const LIBRARY_PATH_BYTES: usize = 2048 + 256;
     /// Bytes of a path that is stored relative to a folder that was shared; for longer ones the file's own folder is.
     pub const RELATIVE_PATH_BYTES: usize = LIBRARY_PATH_BYTES;
     /// Files of one name that are set aside before the store gives up.

@@ -3,7 +3,7 @@
 use std::{fs::File, io, ops::Range};
 
 use super::{
-    Fault, ReadError, Store, StoreError,
+    Fault, ReadError, Store, StoreError, Verified,
     errors::at,
     files::is_same,
     index::{Location, Record},
@@ -23,6 +23,8 @@ pub struct Blob {
     tree: Tree,
     outboard: Option<File>,
     source: Source,
+    /// A wrong outboard is built again once.
+    healed: bool,
 }
 
 enum Source {
@@ -52,13 +54,13 @@ impl Store {
             }
         };
         let tree = Tree::new(id, size);
-        let outboard = (tree.outboard_bytes() > 0).then(|| File::open(self.outboard_path(id))).transpose();
-        // Without its outboard the blob can't be proven; reading then says that it is damaged.
-        let outboard = outboard.unwrap_or_else(|error| {
-            log::warn!("cannot open the outboard of {id}: {error}; `allibrary verify` builds it again");
-            None
-        });
-        Ok(Blob { store: self.clone(), id: *id, size, tree, outboard, source })
+        let outboard = self.open_outboard(id, &tree);
+        Ok(Blob { store: self.clone(), id: *id, size, tree, outboard, source, healed: false })
+    }
+
+    /// None if the blob has none, or if it is gone: it is built again when it is needed.
+    fn open_outboard(&self, id: &ContentId, tree: &Tree) -> Option<File> {
+        (tree.outboard_bytes() > 0).then(|| File::open(self.outboard_path(id)).ok()).flatten()
     }
 
     /// The first of its files that opens with the right size; those that do not are written down as missing or changed.
@@ -120,8 +122,7 @@ impl Blob {
     /// Which ranges can be read: all of it, or what of a download was here when it was opened. Ascending, whole groups.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         match &self.source {
-            Source::File(..) if self.size == 0 => Vec::new(),
-            Source::File(..) => vec![0..self.size],
+            Source::File(..) => Vec::from_iter((self.size > 0).then_some(0..self.size)),
             Source::Partial(_, ranges) => ranges.clone(),
         }
     }
@@ -164,12 +165,29 @@ impl Blob {
             };
             match self.tree.prove(file, self.outboard.as_ref(), range, with_hashes) {
                 Ok(bytes) => return Ok(bytes),
-                Err(ProofError::Wrong { offset }) => self.next_source(offset)?,
+                Err(ProofError::Data { offset }) => self.next_source(offset)?,
+                Err(ProofError::Outboard { offset }) => self.heal(offset)?,
                 Err(ProofError::Io(error)) => {
                     log::warn!("cannot read {}: {error}", self.id);
                     self.next_source(range.start)?;
                 }
             }
+        }
+    }
+
+    /// Builds a wrong outboard again, by hashing the file.
+    fn heal(&mut self, offset: u64) -> Result<(), ReadError> {
+        if self.healed || matches!(self.source, Source::Partial(..)) {
+            return Err(ReadError::Damaged { id: self.id, fault: Fault::Damaged, offset });
+        }
+        self.healed = true;
+        log::warn!("the outboard of {} is missing or damaged; it is built again", self.id);
+        match self.store.verify(&self.id, &mut |_| ())? {
+            Verified::Good => {
+                self.outboard = self.store.open_outboard(&self.id, &self.tree);
+                Ok(())
+            }
+            Verified::Bad(fault) => Err(ReadError::Damaged { id: self.id, fault, offset }),
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, fallocate},
+    fs::{Advice, FallocateFlags, fadvise, fallocate},
     io::Errno,
 };
 
@@ -22,6 +22,8 @@ use super::{
     blob::is_groups,
     errors::at,
     files::{Temp, sync_folder},
+    groups::Groups,
+    index::Location,
     paths::Folder,
     tree::Tree,
 };
@@ -35,7 +37,7 @@ pub struct Download {
     store: Store,
     id: ContentId,
     tree: Tree,
-    partial: Arc<Partial>,
+    partial: Claim,
     data: File,
     outboard: Option<File>,
     /// Offsets of the pairs that the last write saved: neighbouring ranges share most of their path to the root.
@@ -47,83 +49,6 @@ pub struct Download {
 pub(super) struct Partial {
     groups: Mutex<Groups>,
     running: AtomicBool,
-}
-
-/// Which groups of a blob are here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Groups {
-    size: u64,
-    bits: Vec<u8>,
-    count: u64,
-}
-
-impl Groups {
-    fn none(size: u64) -> Self {
-        Self { size, bits: vec![0; size.div_ceil(GROUP_BYTES).div_ceil(8) as usize], count: 0 }
-    }
-
-    fn len(&self) -> u64 {
-        self.size.div_ceil(GROUP_BYTES)
-    }
-
-    fn has(&self, group: u64) -> bool {
-        self.bits[(group / 8) as usize] & 1 << (group % 8) != 0
-    }
-
-    fn add(&mut self, group: u64) {
-        if !self.has(group) {
-            self.bits[(group / 8) as usize] |= 1 << (group % 8);
-            self.count += 1;
-        }
-    }
-
-    fn range(&self, group: u64) -> Range<u64> {
-        group * GROUP_BYTES..((group + 1) * GROUP_BYTES).min(self.size)
-    }
-
-    /// The byte ranges of the groups that are here, or that are not.
-    fn ranges(&self, here: bool) -> Vec<Range<u64>> {
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for group in (0..self.len()).filter(|group| self.has(*group) == here) {
-            let range = self.range(group);
-            match ranges.last_mut() {
-                Some(last) if last.end == range.start => last.end = range.end,
-                _ => ranges.push(range),
-            }
-        }
-        ranges
-    }
-
-    fn verified_bytes(&self) -> u64 {
-        match self.len().checked_sub(1) {
-            Some(last) if self.has(last) => (self.count - 1) * GROUP_BYTES + (self.size - last * GROUP_BYTES),
-            _ => self.count * GROUP_BYTES,
-        }
-    }
-
-    /// Size, bits, and a checksum over id and both.
-    fn to_bytes(&self, id: &ContentId) -> Vec<u8> {
-        let mut bytes = self.size.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&self.bits);
-        let sum = checksum(id, &bytes);
-        bytes.extend_from_slice(&sum);
-        bytes
-    }
-
-    fn from_bytes(id: &ContentId, bytes: &[u8]) -> Option<Self> {
-        let (body, sum) = bytes.split_last_chunk::<32>()?;
-        let (size, bits) = body.split_first_chunk::<8>()?;
-        let mut groups = Self::none(0);
-        groups.size = u64::from_le_bytes(*size);
-        let fits = bits.len() as u64 == groups.len().div_ceil(8) && *sum == checksum(id, body);
-        groups.bits = bits.to_vec();
-        groups.count = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
-        fits.then_some(groups)
-    }
-}
-
-fn checksum(id: &ContentId, bytes: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new().update(&id.0).update(bytes).finalize().as_bytes()
 }
 
 impl Partial {
@@ -158,22 +83,23 @@ impl Store {
         self.0.incoming.join(format!("{id}.bits"))
     }
 
-    /// Finds the downloads that earlier runs began.
+    /// Finds the downloads that earlier runs began. One without bits had no checkpoint yet, or lost them: what is in it is
+    /// found when it is resumed.
     pub(super) fn load_partials(&self) -> Result<(), StoreError> {
         let folder = &self.0.incoming;
         for entry in std::fs::read_dir(folder).map_err(at(folder))? {
             let path = entry.map_err(at(folder))?.path();
-            if path.extension().is_none_or(|extension| extension != "bits") {
-                continue;
-            }
-            let id = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-            let groups = std::fs::read(&path).ok().zip(id).and_then(|(bytes, id)| Groups::from_bytes(&id, &bytes));
-            match id.zip(groups) {
-                Some((id, groups)) if self.part_path(&id).is_file() => {
+            let Some(id) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()) else { continue };
+            let (part, bits) = (self.part_path(&id), self.bits_path(&id));
+            match part.metadata() {
+                Ok(metadata) if path == part => {
+                    let saved = std::fs::read(&bits).ok().and_then(|bytes| Groups::from_bytes(&id, &bytes));
+                    let groups = saved.unwrap_or_else(|| Groups::none(metadata.len()));
                     self.partials().insert(id, Partial::new(groups));
                 }
+                Ok(_) => {}
                 // Bits without the bytes that they speak of are worth nothing.
-                _ => std::fs::remove_file(&path).map_err(at(&path))?,
+                Err(_) => remove_file(&path)?,
             }
         }
         Ok(())
@@ -187,9 +113,20 @@ impl Store {
         if self.0.index.record(&id)?.is_some_and(|record| record.is_available()) {
             return Err(StoreError::AlreadyHere(id));
         }
-        let (partial, is_new) = self.claim(id, size)?;
-        // From here on, dropping it lets go of the claim.
-        let claim = Claim(&partial);
+        let partial = self.claim(id, size)?;
+        match self.open_download(id, size, partial) {
+            Err(error @ StoreError::NoSpace { .. }) => {
+                // What was taken of the room is given back, unless something of the blob is in it.
+                if self.partials().get(&id).is_some_and(|partial| partial.verified_bytes() == 0) {
+                    self.discard(&id)?;
+                }
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    fn open_download(&self, id: ContentId, size: u64, claim: Claim) -> Result<Download, StoreError> {
         let tree = Tree::new(&id, size);
         let part = self.part_path(&id);
         let open = |path: &Path| {
@@ -204,44 +141,49 @@ impl Store {
             }
         };
         self.preallocate(&data, size)?;
-        std::mem::forget(claim);
         let mut download = Download {
             store: self.clone(),
             id,
             tree,
-            partial,
+            partial: claim,
             data,
             outboard,
             saved_pairs: Vec::new(),
             unsynced_bytes: 0,
         };
-        if is_new {
-            download.write_bits()?;
-        }
         download.find_written();
         Ok(download)
     }
 
-    /// Takes the right to be the one download of this blob. Also says whether it starts from nothing.
-    fn claim(&self, id: ContentId, size: u64) -> Result<(Arc<Partial>, bool), StoreError> {
+    /// Takes the right to be the one download of this blob.
+    fn claim(&self, id: ContentId, size: u64) -> Result<Claim, StoreError> {
         let mut partials = self.partials();
-        let mut is_new = !partials.contains_key(&id);
-        let partial = partials.entry(id).or_insert_with(|| Partial::new(Groups::none(size)));
+        let partial = match partials.get(&id) {
+            Some(partial) => partial.clone(),
+            None => {
+                // Also keeps the bits of an absurd size from being allocated.
+                self.check_room(size)?;
+                Partial::new(Groups::none(size))
+            }
+        };
         if partial.running.swap(true, Ordering::AcqRel) {
             return Err(StoreError::Busy(id));
         }
-        let mut groups = partial.groups();
-        if groups.size != size {
+        let claim = Claim(partial);
+        let old_size = claim.0.size();
+        if old_size != size {
             // The size is proven by the last group alone.
-            if groups.len().checked_sub(1).is_some_and(|last| groups.has(last)) {
-                partial.running.store(false, Ordering::Release);
+            if claim.0.groups().has_last() {
                 return Err(StoreError::WrongSize { id, claimed: size });
             }
-            *groups = Groups::none(size);
-            is_new = true;
+            self.check_room(size.saturating_sub(old_size))?;
+            // Durably: these bits must not come back to speak of the new file.
+            remove_file(&self.bits_path(&id))?;
+            sync_folder(&self.0.incoming)?;
+            *claim.0.groups() = Groups::none(size);
         }
-        drop(groups);
-        Ok((partial.clone(), is_new))
+        partials.insert(id, claim.0.clone());
+        Ok(claim)
     }
 
     /// Takes the room for the file, where the file system can.
@@ -271,21 +213,25 @@ impl Store {
             Some(_) => partials.remove(id),
         };
         // The bits go first: they must not speak of bytes that are gone.
-        for path in [self.bits_path(id), self.part_path(id)] {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&path, error)),
-                _ => {}
-            }
-        }
+        remove_file(&self.bits_path(id))?;
+        remove_file(&self.part_path(id))?;
         drop(partials);
         if self.0.index.record(id)?.is_none() { self.drop_outboard(id) } else { Ok(()) }
     }
 }
 
-/// Lets go of a claim when opening the files fails.
-struct Claim<'a>(&'a Partial);
+/// It is no error if there is none.
+pub(super) fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(path, error)),
+        _ => Ok(()),
+    }
+}
 
-impl Drop for Claim<'_> {
+/// The right to be the one download of a blob.
+struct Claim(Arc<Partial>);
+
+impl Drop for Claim {
     fn drop(&mut self) {
         self.0.running.store(false, Ordering::Release);
     }
@@ -299,17 +245,17 @@ impl Download {
 
     /// Bytes of the whole blob, as claimed. Proven once its last group is here.
     pub fn size(&self) -> u64 {
-        self.partial.size()
+        self.partial.0.size()
     }
 
     /// What is still to be fetched: ascending, whole groups.
     pub fn missing(&self) -> Vec<Range<u64>> {
-        self.partial.groups().ranges(false)
+        self.partial.0.groups().ranges(false)
     }
 
     /// Bytes that are here.
     pub fn verified_bytes(&self) -> u64 {
-        self.partial.verified_bytes()
+        self.partial.0.verified_bytes()
     }
 
     /// Verifies one encoded range of whole groups, and writes it. Wrong bytes are `WriteError::Corrupt` and change nothing.
@@ -331,7 +277,7 @@ impl Download {
         for (offset, group) in &checked.groups {
             self.data.write_all_at(group, *offset).map_err(at(&path))?;
         }
-        let mut groups = self.partial.groups();
+        let mut groups = self.partial.0.groups();
         checked.groups.iter().for_each(|(offset, _)| groups.add(offset / GROUP_BYTES));
         self.unsynced_bytes += range.end - range.start;
         Ok(())
@@ -362,11 +308,12 @@ impl Download {
 
     /// Replaces the bits on disk by those in memory, whose groups are synced.
     fn write_bits(&self) -> Result<(), StoreError> {
-        let bytes = self.partial.groups().to_bytes(&self.id);
+        let bytes = self.partial.0.groups().to_bytes(&self.id);
         let temp = Temp::create(self.store.0.incoming.join(self.store.temp_name()))?;
         temp.file.write_all_at(&bytes, 0).and_then(|()| temp.file.sync_data()).map_err(at(&temp.path))?;
         let path = self.store.bits_path(&self.id);
-        std::fs::rename(&temp.path, &path).map_err(at(&path))
+        std::fs::rename(&temp.path, &path).map_err(at(&path))?;
+        sync_folder(&self.store.0.incoming)
     }
 
     /// Looks on disk for groups that were written after the last checkpoint.
@@ -376,7 +323,7 @@ impl Download {
             for start in range.clone().step_by(GROUP_BYTES as usize) {
                 let group = start..(start + GROUP_BYTES).min(range.end);
                 if self.tree.prove(&self.data, self.outboard.as_ref(), &group, false).is_ok() {
-                    self.partial.groups().add(start / GROUP_BYTES);
+                    self.partial.0.groups().add(start / GROUP_BYTES);
                     self.unsynced_bytes += group.end - group.start;
                 }
             }
@@ -384,39 +331,72 @@ impl Download {
     }
 
     /// Moves the complete file to `library/<to>`, and puts it into the index. The same blob under that name is kept; what
-    /// else is in the way is set aside, never overwritten. Durable when it returns.
-    pub fn finish(mut self, to: &LibraryPath) -> Result<(), WriteError> {
-        let size = self.size();
-        let missing_bytes = size - self.verified_bytes();
+    /// else is in the way is set aside, never overwritten. Durable when it returns. For many, see [`Store::finish`].
+    pub fn finish(self, to: &LibraryPath) -> Result<(), WriteError> {
+        let store = self.store.clone();
+        store.finish(vec![(self, to.clone())])?.pop().unwrap_or(Ok(()))
+    }
+
+    fn check_complete(&self) -> Result<(), WriteError> {
+        let missing_bytes = self.size() - self.verified_bytes();
         if missing_bytes > 0 {
             return Err(WriteError::Incomplete { missing_bytes });
         }
-        if size == 0 && self.id != ContentId::of(b"") {
+        // Of an empty blob nothing was verified yet.
+        if self.size() == 0 && self.id != ContentId::of(b"") {
             return Err(WriteError::Corrupt(self.id));
-        }
-        self.sync()?;
-        let store = &self.store;
-        if let Some(folder) = store.outboard_path(&self.id).parent().filter(|_| self.outboard.is_some()) {
-            sync_folder(folder)?;
-        }
-        let part = store.part_path(&self.id);
-        let incoming = Folder::open(&store.0.incoming)?;
-        let mut folders = Vec::new();
-        let name = part.file_name().unwrap_or_default();
-        let location = store.name_incoming(&incoming, name, to.as_str().as_bytes(), &self.id, &mut folders)?;
-        store.sync_folders(folders)?;
-        store.record(vec![(self.id, size, location)])?;
-        store.partials().remove(&self.id);
-        for path in [store.bits_path(&self.id), part] {
-            // Harmless if it stays: bits without bytes are dropped at the next start, and bytes that are here are proven.
-            let _ = std::fs::remove_file(path);
         }
         Ok(())
     }
+
+    /// Moves the synced file to its name.
+    fn name(&self, to: &LibraryPath, folders: &mut Vec<PathBuf>) -> Result<Location, StoreError> {
+        if self.outboard.is_some() {
+            folders.extend(self.store.outboard_path(&self.id).parent().map(Path::to_owned));
+        }
+        let part = self.store.part_path(&self.id);
+        let incoming = Folder::open(&self.store.0.incoming)?;
+        let name = part.file_name().unwrap_or_default();
+        self.store.name_incoming(&incoming, name, to.as_str().as_bytes(), &self.id, folders)
+    }
+
+    fn forget(self) {
+        self.store.partials().remove(&self.id);
+        for path in [self.store.bits_path(&self.id), self.store.part_path(&self.id)] {
+            // Harmless if one stays: bits without bytes are dropped at the next start, and the bytes are not needed.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
-impl Drop for Download {
-    fn drop(&mut self) {
-        self.partial.running.store(false, Ordering::Release);
+impl Store {
+    /// [`Download::finish`] for many, with one round of syncs: the outcomes are in the order of the downloads. An error is
+    /// about all of them; they can be resumed.
+    pub fn finish(&self, downloads: Vec<(Download, LibraryPath)>) -> Result<Vec<Result<(), WriteError>>, StoreError> {
+        for (download, _) in &downloads {
+            // The kernel starts to write all of them now, so that the syncs that follow wait for one journal commit.
+            let _ = fadvise(&download.data, 0, None, Advice::DontNeed);
+        }
+        let synced: Vec<_> = downloads
+            .into_iter()
+            .map(|(mut download, to)| {
+                download.check_complete()?;
+                download.sync()?;
+                Ok((download, to))
+            })
+            .collect();
+        let (mut folders, mut named) = (Vec::new(), Vec::new());
+        let mut outcomes: Vec<Result<(), WriteError>> = Vec::new();
+        for synced in synced {
+            outcomes.push(synced.and_then(|(download, to)| {
+                let location = download.name(&to, &mut folders)?;
+                named.push((download, location));
+                Ok(())
+            }));
+        }
+        self.sync_folders(folders)?;
+        self.record(named.iter().map(|(it, location)| (it.id, it.size(), location.clone())).collect())?;
+        named.into_iter().for_each(|(download, _)| download.forget());
+        Ok(outcomes)
     }
 }

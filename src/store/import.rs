@@ -112,6 +112,24 @@ impl Store {
         Ok(is_same(location, record.size, &metadata))
     }
 
+    /// Puts the file that stands at `library/<to>` into the index if it is this blob; durable when it returns true. For a
+    /// file that the index lost, or that came by another way.
+    pub fn adopt(&self, id: &ContentId, to: &LibraryPath) -> Result<bool, StoreError> {
+        let path = self.library().join(to.as_str());
+        match self.import_in_place(&path, &mut |_| ()) {
+            Ok(imported) if imported.id == *id => {
+                // The bytes are as durable as any other that the store vouches for.
+                open_regular(&path).and_then(|file| file.sync_all()).map_err(at(&path))?;
+                self.commit(vec![imported]).map(|()| true)
+            }
+            Ok(_)
+            | Err(ImportError::NotAFile { .. } | ImportError::Unreadable { .. } | ImportError::Changed { .. }) => {
+                Ok(false)
+            }
+            Err(ImportError::Store(error)) => Err(error),
+        }
+    }
+
     /// Moves a synced and verified outboard to its place. The folder is yet to be synced.
     pub(super) fn keep_outboard(
         &self,

@@ -3,7 +3,9 @@
 //! | key | value |
 //! |---|---|
 //! | `S` | schema version, u32 LE |
+//! | `F` | stands as long as the index took the place of a lost one and was not filled again |
 //! | `R`, number u32 BE | an absolute folder that in-place files are below |
+//! | `C` | postcard [`Count`], written with every change of the pages: one that does not fit them shows that some were lost |
 //! | `B`, first 12 bits of the id as u16 BE, slot | a page: postcard `Vec<Record>`, sorted by id |
 //! | `T`, table, key | a value of another part |
 //!
@@ -23,7 +25,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Fault,
@@ -74,11 +76,13 @@ impl Record {
 }
 
 type Page = Vec<Record>;
+/// Called with a key and its value; false ends the scan.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
 /// Encoded pages that are to be written together.
 type Pending = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// What the index counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Count {
     pub(super) blobs: u64,
     pub(super) bytes: u64,
@@ -88,7 +92,6 @@ pub(super) struct Index {
     db: sled::Db,
     /// The one writer: our own descriptor of sled's file, and what it counted.
     writer: Mutex<Writer>,
-    rebuilt: bool,
 }
 
 struct Writer {
@@ -98,9 +101,10 @@ struct Writer {
 
 impl Index {
     /// Opens `<data>/index`. A damaged one is moved aside as `index.damaged-N`, and an empty one takes its place.
-    pub(super) fn open(data: &Path) -> Result<Self, StoreError> {
+    /// `was_used`: an empty one is not the first of this data folder.
+    pub(super) fn open(data: &Path, was_used: bool) -> Result<Self, StoreError> {
         let path = data.join("index");
-        match Self::try_open(&path) {
+        match Self::try_open(&path, was_used) {
             Err(StoreError::Index(reason)) => {
                 let aside = free_name(data);
                 std::fs::rename(&path, &aside).map_err(at(&path))?;
@@ -108,13 +112,13 @@ impl Index {
                     "the index was damaged ({reason}) and is now {}; a new one is built from the files, no content is lost",
                     aside.display()
                 );
-                Ok(Self { rebuilt: true, ..Self::try_open(&path)? })
+                Self::try_open(&path, true)
             }
             other => other,
         }
     }
 
-    fn try_open(path: &Path) -> Result<Self, StoreError> {
+    fn try_open(path: &Path, was_used: bool) -> Result<Self, StoreError> {
         let is_new = !path.join("db").exists();
         let config = sled::Config::new()
             .path(path)
@@ -125,15 +129,17 @@ impl Index {
         let db = guarded(|| config.open())?;
         let db_path = path.join("db");
         let db_file = File::options().write(true).open(&db_path).map_err(at(&db_path))?;
-        let index = Self { db, writer: Mutex::new(Writer { db_file, count: Count::default() }), rebuilt: false };
+        let index = Self { db, writer: Mutex::new(Writer { db_file, count: Count::default() }) };
         match guarded(|| index.db.get(b"S"))? {
             Some(version) => match version.as_ref().try_into().map(u32::from_le_bytes) {
                 Ok(SCHEMA) => {}
                 Ok(found) if found > SCHEMA => return Err(StoreError::NewerSchema { found, known: SCHEMA }),
                 _ => return Err(StoreError::Index("unreadable schema version".to_owned())),
             },
-            None if is_new || index.db.is_empty() => {
-                index.write(&mut index.lock(), vec![(b"S".to_vec(), Some(SCHEMA.to_le_bytes().to_vec()))])?;
+            None if is_new || !was_used && index.db.is_empty() => {
+                let mut first = vec![(b"S".to_vec(), Some(SCHEMA.to_le_bytes().to_vec()))];
+                first.extend(was_used.then(|| (b"F".to_vec(), Some(Vec::new()))));
+                index.write(&mut index.lock(), first)?;
                 for folder in [path, path.parent().unwrap_or(path)] {
                     File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))?;
                 }
@@ -147,13 +153,21 @@ impl Index {
             count.bytes += record.size;
             true
         })?;
+        let stored: Option<Count> = guarded(|| index.db.get(b"C"))?.map(|value| decode(&value)).transpose()?;
+        if stored.unwrap_or_default() != count {
+            return Err(StoreError::Index("records are missing".to_owned()));
+        }
         index.lock().count = count;
         Ok(index)
     }
 
-    /// Whether this index is a fresh one that took the place of a damaged one.
-    pub(super) fn rebuilt(&self) -> bool {
-        self.rebuilt
+    /// Whether this index took the place of a lost one, and nobody called [`Index::set_filled`] since.
+    pub(super) fn is_fresh(&self) -> Result<bool, StoreError> {
+        Ok(guarded(|| self.db.get(b"F"))?.is_some())
+    }
+
+    pub(super) fn set_filled(&self) -> Result<(), StoreError> {
+        self.write(&mut self.lock(), vec![(b"F".to_vec(), None)])
     }
 
     pub(super) fn count(&self) -> Count {
@@ -163,7 +177,7 @@ impl Index {
     pub(super) fn record(&self, id: &ContentId) -> Result<Option<Record>, StoreError> {
         for entry in self.db.scan_prefix(bucket(id)) {
             let (_, value) = guarded(|| entry)?;
-            let mut page = decode(&value)?;
+            let mut page: Page = decode(&value)?;
             if let Ok(at) = page.binary_search_by(|record| record.id.cmp(id)) {
                 return Ok(Some(page.swap_remove(at)));
             }
@@ -173,7 +187,7 @@ impl Index {
 
     /// Calls `f` with every record, by ascending prefix of their ids, until it returns false.
     pub(super) fn for_each_record(&self, f: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
-        self.scan(b"B", &mut |_, value| Ok(decode(value)?.into_iter().all(&mut *f)))
+        self.scan(b"B", &mut |_, value| Ok(decode::<Page>(value)?.into_iter().all(&mut *f)))
     }
 
     /// Changes the records of these ids: `f` gets what is there, and returns what shall be there. Durable when it returns.
@@ -187,9 +201,9 @@ impl Index {
         let mut pending = Pending::new();
         let mut count = writer.count;
         for id in ids {
-            // One change touches at most two pages.
+            // One change touches at most two pages, and the count goes with them.
             let bytes: usize = pending.values().map(Vec::len).sum();
-            if pending.len() + 2 > BATCH_RECORDS || bytes + 2 * VALUE_BYTES > BATCH_BYTES {
+            if pending.len() + 3 > BATCH_RECORDS || bytes + 3 * VALUE_BYTES > BATCH_BYTES {
                 self.write_pages(&mut writer, std::mem::take(&mut pending), count)?;
             }
             self.change_one(&mut pending, &mut count, id, f)?;
@@ -246,8 +260,13 @@ impl Index {
     }
 
     fn write_pages(&self, writer: &mut Writer, pages: Pending, count: Count) -> Result<(), StoreError> {
+        if pages.is_empty() {
+            return Ok(());
+        }
         // An empty page stays: the slots of a bucket are without gaps.
-        self.write(writer, pages.into_iter().map(|(key, page)| (key, Some(page))).collect())?;
+        let mut changes: Vec<_> = pages.into_iter().map(|(key, page)| (key, Some(page))).collect();
+        changes.push((b"C".to_vec(), Some(encode(&count))));
+        self.write(writer, changes)?;
         writer.count = count;
         Ok(())
     }
@@ -288,11 +307,7 @@ impl Index {
     }
 
     /// Calls `f` with the rest of each key that starts with `prefix`, and its value.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        f: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
         let mut entries = self.db.scan_prefix(prefix);
         while let Some((key, value)) = guarded(|| entries.next().transpose())? {
             if !f(&key[prefix.len()..], &value)? {
@@ -379,6 +394,6 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("records hold only what postcard encodes, and a Vec grows")
 }
 
-fn decode(value: &[u8]) -> Result<Page, StoreError> {
+fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
     postcard::from_bytes(value).map_err(|_| damaged())
 }

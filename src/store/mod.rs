@@ -30,6 +30,7 @@ mod blob;
 mod download;
 mod errors;
 mod files;
+mod groups;
 mod import;
 mod index;
 mod lock;
@@ -180,6 +181,9 @@ pub struct TableHandle<'a> {
     table: Table,
 }
 
+/// Called with a key and its value.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Changes to a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -200,10 +204,12 @@ impl Store {
             None => data.join("library"),
         };
         let incoming = if options.library.is_some() { library.join(".allibrary") } else { data.join("incoming") };
-        for folder in [&library, &incoming, &data.join("outboard")] {
+        let outboard = data.join("outboard");
+        let was_used = outboard.exists();
+        let index = Index::open(data, was_used)?;
+        for folder in [&library, &incoming, &outboard] {
             std::fs::create_dir_all(folder).map_err(at(folder))?;
         }
-        let index = Index::open(data)?;
         let roots = Roots::new(library, index.roots()?);
         let store = Self(Arc::new(Shared {
             data: data.clone(),
@@ -221,10 +227,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the index was damaged and a fresh one took its place: what the owner of the files knows of them (manifests,
-    /// shared folders) is to be imported again.
-    pub fn rebuilt(&self) -> bool {
-        self.0.index.rebuilt()
+    /// Whether the index was lost and an empty one took its place: what is known of the files elsewhere (manifests, shared
+    /// folders) is to be imported again. True, in later runs too, until [`Store::set_rebuilt`].
+    pub fn needs_rebuild(&self) -> Result<bool, StoreError> {
+        self.0.index.is_fresh()
+    }
+
+    /// Writes down that the index was filled again.
+    pub fn set_rebuilt(&self) -> Result<(), StoreError> {
+        self.0.index.set_filled()
     }
 
     /// The folder of finished files.
@@ -350,11 +361,7 @@ impl TableHandle<'_> {
     }
 
     /// Calls `f` with each key that starts with `prefix`, ascending, and its value.
-    pub fn for_each(
-        &self,
-        prefix: &[u8],
-        f: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    pub fn for_each(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
         self.index.for_each_value(self.table as u8, prefix, &mut |key, value| f(key, value).is_continue())
     }
 }

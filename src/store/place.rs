@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::{
     Fault, ImportError, LibraryPath, Store, StoreError, Verified,
+    download::remove_file,
     errors::at,
     files::{LIBRARY, Temp, is_same, location, sync_folder},
     index::{Location, Record},
@@ -137,13 +138,13 @@ impl Store {
     }
 
     /// Takes a file away from a blob; with the last one goes the blob. A file in the library is deleted unless somebody
-    /// changed it, a file shared in place stays. Returns whether the blob is gone.
+    /// changed it, a file shared in place stays. Returns whether the blob is gone. It is no error if it was not there.
     pub fn remove(&self, id: &ContentId, path: &Path) -> Result<bool, StoreError> {
         let path = std::path::absolute(path).map_err(at(path))?;
-        let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
-        let (root, relative) = self.known_root_of(&path).ok_or(StoreError::NotFound(*id))?;
+        let record = self.0.index.record(id)?;
+        let Some((root, relative)) = self.known_root_of(&path) else { return Ok(record.is_none()) };
         // The index first: a record never promises a file that was deleted.
-        let mut gone = false;
+        let mut gone = true;
         self.0.index.change(&[*id], &mut |_, old| {
             let mut record = old?;
             record.locations.retain(|it| !is_at(it, root, &relative));
@@ -151,7 +152,7 @@ impl Store {
             (!gone).then_some(record)
         })?;
         if root == LIBRARY {
-            self.delete_library_file(&record, &relative)?;
+            self.delete_library_file(id, record.as_ref(), &relative)?;
         }
         if gone {
             self.drop_outboard(id)?;
@@ -159,7 +160,7 @@ impl Store {
         Ok(gone)
     }
 
-    fn delete_library_file(&self, record: &Record, relative: &[u8]) -> Result<(), StoreError> {
+    fn delete_library_file(&self, id: &ContentId, record: Option<&Record>, relative: &[u8]) -> Result<(), StoreError> {
         let _naming = self.naming();
         let library = self.library();
         let (folder, name) = match Folder::above(&library, Path::new(OsStr::from_bytes(relative)), false) {
@@ -169,8 +170,8 @@ impl Store {
         let Ok(file) = folder.file(name) else { return Ok(()) };
         let path = folder.path().join(name);
         let metadata = file.metadata().map_err(at(&path))?;
-        let known = record.locations.iter().any(|it| it.root == LIBRARY && is_same(it, record.size, &metadata));
-        if known || holds(&file, &record.id) {
+        let known = record.is_some_and(|record| record.locations.iter().any(|it| is_same(it, record.size, &metadata)));
+        if known || holds(&file, id) {
             folder.unlink(name).map_err(at(&path))?;
         }
         Ok(())
@@ -181,11 +182,7 @@ impl Store {
         if self.partials().contains_key(id) {
             return Ok(());
         }
-        let path = self.outboard_path(id);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(&path, error)),
-            _ => Ok(()),
-        }
+        remove_file(&self.outboard_path(id))
     }
 
     /// Reads and hashes every file of a blob, and writes down which are good. A damaged outboard is built again.

@@ -21,8 +21,12 @@ pub(super) struct Tree {
 /// Why a range could not be proven from the disk.
 #[derive(Debug)]
 pub(super) enum ProofError {
-    /// What is on disk near this byte does not hash to the blob's id.
-    Wrong {
+    /// The file near this byte does not hash to the blob's id.
+    Data {
+        offset: u64,
+    },
+    /// The outboard near this byte of the blob is missing or wrong.
+    Outboard {
         offset: u64,
     },
     Io(io::Error),
@@ -54,14 +58,26 @@ impl Tree {
         range: &Range<u64>,
         with_hashes: bool,
     ) -> Result<Vec<u8>, ProofError> {
-        let hashes = if with_hashes { PAIR * (40 + ((range.end - range.start) / GROUP_BYTES) as usize) } else { 0 };
-        let mut out = Vec::with_capacity((range.end - range.start) as usize + hashes);
+        let chunks = self.chunks(range);
+        let steps: Vec<_> = self.bao.ranges_pre_order_chunks_iter_ref(&chunks, 0).collect();
+        let bytes = steps.iter().map(|step| match step {
+            BaoChunk::Parent { .. } => {
+                if with_hashes {
+                    PAIR
+                } else {
+                    0
+                }
+            }
+            BaoChunk::Leaf { size, .. } => *size,
+        });
+        let mut out = vec![0; bytes.sum()];
+        let mut rest = out.as_mut_slice();
         let mut expected = vec![self.root];
-        for step in self.bao.ranges_pre_order_chunks_iter_ref(&self.chunks(range), 0) {
+        for step in steps {
             let hash = expected.pop().expect("each parent pushes the hashes of the children that follow");
             match step {
                 BaoChunk::Parent { node, is_root, left, right, .. } => {
-                    let wrong = ProofError::Wrong { offset: node.chunk_range().start.to_bytes() };
+                    let wrong = ProofError::Outboard { offset: node.chunk_range().start.to_bytes() };
                     let mut pair = [0; PAIR];
                     let Some((file, offset)) = outboard.zip(self.pair_offset(node)) else { return Err(wrong) };
                     if !read_exact(file, &mut pair, offset)? || !parent_is(&hash, &pair, is_root) {
@@ -69,14 +85,13 @@ impl Tree {
                     }
                     push(&mut expected, &pair, left, right);
                     if with_hashes {
-                        out.extend_from_slice(&pair);
+                        take(&mut rest, PAIR).copy_from_slice(&pair);
                     }
                 }
                 BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
-                    let (at, offset) = (out.len(), start_chunk.to_bytes());
-                    out.resize(at + size, 0);
-                    if !read_exact(data, &mut out[at..], offset)? || !leaf_is(&hash, start_chunk, &out[at..], is_root) {
-                        return Err(ProofError::Wrong { offset });
+                    let (group, offset) = (take(&mut rest, size), start_chunk.to_bytes());
+                    if !read_exact(data, group, offset)? || !leaf_is(&hash, start_chunk, group, is_root) {
+                        return Err(ProofError::Data { offset });
                     }
                 }
             }
@@ -149,6 +164,11 @@ impl OutboardMut for Outboard<'_> {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Cuts the first bytes off.
+fn take<'a>(rest: &mut &'a mut [u8], bytes: usize) -> &'a mut [u8] {
+    rest.split_off_mut(..bytes).expect("the buffer was made for the sum of what is taken")
 }
 
 fn push(expected: &mut Vec<[u8; 32]>, pair: &[u8], left: bool, right: bool) {
