@@ -111,6 +111,17 @@ impl Tls {
 
     /// For the accepting side: every peer must prove who it is, and any is welcome.
     pub(crate) fn server(&self) -> Result<QuicServerConfig, TlsError> {
+        let config = Arc::new(self.server_config()?);
+        Ok(QuicServerConfig::with_initial(config, initial_suite()).expect("it is the initial suite"))
+    }
+
+    /// For the dialling side; with `expected`, any other peer is refused.
+    pub(crate) fn client(&self, expected: Option<PeerId>) -> Result<QuicClientConfig, TlsError> {
+        let config = Arc::new(self.client_config(expected)?);
+        Ok(QuicClientConfig::with_initial(config, initial_suite()).expect("it is the initial suite"))
+    }
+
+    fn server_config(&self) -> Result<rustls::ServerConfig, TlsError> {
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(Arc::new(self.verifier(None)))
@@ -118,11 +129,10 @@ impl Tls {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.ignore_client_order = self.ignore_client_order;
         config.send_tls13_tickets = 0;
-        Ok(QuicServerConfig::with_initial(Arc::new(config), initial_suite()).expect("it is the initial suite"))
+        Ok(config)
     }
 
-    /// For the dialling side; with `expected`, any other peer is refused.
-    pub(crate) fn client(&self, expected: Option<PeerId>) -> Result<QuicClientConfig, TlsError> {
+    fn client_config(&self, expected: Option<PeerId>) -> Result<rustls::ClientConfig, TlsError> {
         let mut config = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
@@ -131,7 +141,7 @@ impl Tls {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
-        Ok(QuicClientConfig::with_initial(Arc::new(config), initial_suite()).expect("it is the initial suite"))
+        Ok(config)
     }
 
     fn verifier(&self, expected: Option<PeerId>) -> Verifier {
