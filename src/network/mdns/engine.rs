@@ -57,18 +57,18 @@ struct LinkState {
     limiter: Limiter,
 }
 
-/// Keeps answers apart. Knows when each group may be told again.
+/// Keeps answers apart. Knows when each group may be told again, to everyone or (true) to one ordinary resolver.
 #[derive(Debug, Default)]
-struct Limiter(HashMap<Group, Instant>);
+struct Limiter(HashMap<(Group, bool), Instant>);
 
 impl Limiter {
     /// Whether a group may be told now, this much before its time.
-    fn admits(&mut self, now: Instant, group: Group, slack: Duration) -> bool {
-        let due = self.0.get(&group).map_or(now, |due| now.max(*due));
+    fn admits(&mut self, now: Instant, told: (Group, bool), slack: Duration) -> bool {
+        let due = self.0.get(&told).map_or(now, |due| now.max(*due));
         if due > now + slack {
             return false;
         }
-        self.0.insert(group, due + ANSWER_INTERVAL);
+        self.0.insert(told, due + ANSWER_INTERVAL);
         true
     }
 }
@@ -196,7 +196,7 @@ impl Engine {
                 state.announcements -= 1;
                 state.announce_at = now + ANNOUNCEMENT_INTERVAL;
                 for (group, bytes) in state.zone.announcements() {
-                    state.limiter.0.insert(group, now + ANSWER_INTERVAL);
+                    state.limiter.0.insert((group, false), now + ANSWER_INTERVAL);
                     self.transmits.push_back(Transmit { link, to: None, bytes });
                 }
             }
@@ -244,10 +244,10 @@ impl Engine {
                 _ if probed => PROBE_SLACK,
                 _ => Duration::ZERO,
             };
-            if !limiter.admits(now, group, slack) {
+            let legacy = from.port() != PORT && group != Group::P2p;
+            if !limiter.admits(now, (group, legacy), slack) {
                 continue;
             }
-            let legacy = from.port() != PORT && group != Group::P2p;
             let bytes = if legacy {
                 packet::legacy_response(query, answers, additional)
             } else {

@@ -36,6 +36,7 @@ use self::{
     engine::{Engine, Transmit},
     link::Link,
 };
+use super::identity;
 use crate::{content::NodeId, limits::network::MDNS_PACKET_BYTES};
 
 /// How often the interfaces are looked at.
@@ -127,9 +128,8 @@ impl Mdns {
         let instance = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let [a, b, c, d, ..] = node.0;
         let host = format!("allibrary-{a:02x}{b:02x}{c:02x}{d:02x}");
-        let peer = PeerId::from_bytes(&node.to_peer_id_bytes()).expect("a node id is an ed25519 key's peer id");
         let mut mdns = Self {
-            engine: Engine::new(peer, instance, host),
+            engine: Engine::new(identity::peer_id(node), instance, host),
             interfaces,
             ports: Vec::new(),
             timer: Timer::never(),
@@ -164,7 +164,7 @@ impl Mdns {
         heard.collect()
     }
 
-    /// Says goodbye on all interfaces. What is not polled to its end anyway needs no waiting.
+    /// Says goodbye on all interfaces, so that others forget this node at once.
     pub fn goodbye(mut self) {
         self.engine.handle_shutdown();
         self.send();

@@ -397,6 +397,16 @@ async fn wait_for(mdns: &mut Mdns, wanted: impl Fn(&Event) -> bool) -> Event {
 }
 
 #[test]
+fn a_machine_without_network_is_told_so() {
+    let node = NodeId([7; 32]);
+    let mut mdns = Mdns::new(Config { node, interfaces: vec!["no such".into()] }).unwrap();
+    mdns.set_addresses(vec![listen(1)]);
+    assert_eq!(mdns.heard(), []);
+    assert_eq!(smol::block_on(smol::future::poll_once(mdns.next())), None);
+    mdns.goodbye();
+}
+
+#[test]
 fn two_nodes_on_the_loopback_find_and_lose_each_other() {
     // Others may be on this loopback too: these are two that nobody else is.
     let nodes = [(); 2].map(|()| {
