@@ -55,6 +55,24 @@ pub mod library {
     pub const COLLECTIONS: usize = super::wire::HEADS;
 }
 
+/// Catalogue streams, and following other nodes.
+pub mod follow {
+    /// A catalogue stream without a request for this long is closed.
+    pub const IDLE_MS: u64 = 120_000;
+    /// The other side must take or send a whole frame within this time.
+    pub const STALL_MS: u64 = 30_000;
+    /// Watchers hear of changes at most this often.
+    pub const HEADS_INTERVAL_MS: u64 = 250;
+    /// The first pause after something did not work; it doubles each time.
+    pub const RETRY_MIN_MS: u64 = 1_000;
+    /// The longest such pause.
+    pub const RETRY_MAX_MS: u64 = 60_000;
+    /// Small blobs asked for in one go.
+    pub const SMALL_WANTS: usize = 64;
+    /// Notices kept at a time.
+    pub const NOTICES: usize = 64;
+}
+
 /// The store.
 pub mod store {
     /// Bytes of one value in sled: larger ones spill into files that sled never syncs.

@@ -123,6 +123,13 @@ impl Library {
         self.summary(&key).ok_or(LibraryError::NoCollection)
     }
 
+    /// Whether a version that a peer has is newer than ours, and the collection wanted.
+    pub(super) fn wants_version(&self, key: &CollectionKey, version: u64) -> bool {
+        let state = self.lock();
+        let unwanted = state.records.get(key).is_some_and(|record| record.unwanted);
+        !unwanted && state.listed.get(key).is_none_or(|listed| listed.version < version)
+    }
+
     /// A place for the pages of a version that is coming; only one at a time for each collection.
     pub(super) fn draft(&self, key: &CollectionKey) -> Result<Draft, LibraryError> {
         Ok(Draft::create(self.manifest_path(key, "incoming.draft"))?)

@@ -10,6 +10,7 @@ mod apply;
 mod catalogue;
 mod changes;
 mod error;
+pub mod follow;
 mod item;
 mod manifest;
 mod metadata;
@@ -19,7 +20,9 @@ mod publish;
 mod remove;
 mod root;
 mod search;
+mod serve;
 mod state;
+mod wait;
 mod words;
 
 pub use catalogue::{Entry, Hit, SearchPage, Summary};
@@ -31,6 +34,7 @@ pub use page::PageError;
 pub use publish::{AddEvent, AddReport, AddRequest};
 pub use remove::{Remove, Removed};
 pub use root::{Root, RootError};
+pub use serve::{ServeError, serve};
 
 use std::{
     collections::BTreeMap,
@@ -142,11 +146,18 @@ impl Library {
     /// The verified bytes of pages by their hashes; none for those that the newest version does not have.
     pub fn page_bytes(&self, key: &CollectionKey, hashes: &[[u8; 32]]) -> Result<Vec<Option<Vec<u8>>>, LibraryError> {
         let Some(manifest) = self.manifest(key)? else { return Ok(vec![None; hashes.len()]) };
-        let places = manifest.find(hashes)?;
-        Ok(places
-            .into_iter()
-            .map(|place| place.map(|index| manifest.page(index)).transpose())
-            .collect::<Result<_, _>>()?)
+        let mut pages = Vec::with_capacity(hashes.len());
+        for place in manifest.find(hashes)? {
+            pages.push(match place.map(|index| manifest.page(index)).transpose() {
+                // As good as not there: others have it.
+                Err(error @ ManifestError::Damaged(_)) => {
+                    log::warn!("collection {}: {error}", key.id);
+                    None
+                }
+                page => page?,
+            });
+        }
+        Ok(pages)
     }
 
     fn data(&self) -> &Path {

@@ -3,7 +3,7 @@
 //!
 //! The rule is a function of the path alone. A path that needs no change keeps its name; any other gets a piece of its
 //! hash into its last component, so that whatever two paths are changed to, they stay apart. A file system that ignores
-//! case is the caller's to notice: it asks again with `apart`.
+//! case is the caller's to notice: it asks for [`apart_path`].
 
 use crate::limits;
 
@@ -81,14 +81,20 @@ fn split_extension(name: &str) -> (&str, &str) {
 }
 
 /// The file, below its collection's folder, in which an item of this path is kept.
-///
-/// `apart` asks for a name that no other path has even where case is ignored.
-pub(super) fn file_path(path: &str, apart: bool) -> String {
+pub(super) fn file_path(path: &str) -> String {
+    let mut components = path.split('/');
+    let plain = path.len() <= PATH_BYTES && components.clone().count() <= COMPONENTS && components.all(is_plain);
+    if plain { path.to_owned() } else { changed(path, path.as_bytes()) }
+}
+
+/// A file for the same item that is neither [`file_path`] nor one of another `reason`, even where case is ignored.
+pub(super) fn apart_path(path: &str, reason: &str) -> String {
+    changed(path, &[path.as_bytes(), b"\0", reason.as_bytes()].concat())
+}
+
+/// The path made safe, with a hash of `of` in its last component.
+fn changed(path: &str, of: &[u8]) -> String {
     let components: Vec<&str> = path.split('/').collect();
-    let plain = path.len() <= PATH_BYTES && components.len() <= COMPONENTS && components.iter().all(|c| is_plain(c));
-    if plain && !apart {
-        return path.to_owned();
-    }
     let (last, folders) = components.split_last().expect("split gives at least one");
     let mut out = String::new();
     for folder in folders.iter().take(COMPONENTS - 1) {
@@ -103,7 +109,7 @@ pub(super) fn file_path(path: &str, apart: bool) -> String {
     let last = cleaned(last);
     let (stem, extension) = split_extension(&last);
     let stem = start(stem, COMPONENT_BYTES - HASH_DIGITS - 1 - extension.len());
-    let hash = blake3::hash(path.as_bytes()).to_hex();
+    let hash = blake3::hash(of).to_hex();
     out + stem + MARK.encode_utf8(&mut [0; 4]) + &hash[..HASH_DIGITS] + extension
 }
 
@@ -130,7 +136,7 @@ mod tests {
     #[test]
     fn ordinary_names_stay() {
         for path in ["a.txt", "Bücher/Ωμέγα — 三国演义.epub", "a b/c (2).pdf", "index.html", "x/y/z"] {
-            assert_eq!(file_path(path, false), path);
+            assert_eq!(file_path(path), path);
         }
     }
 
@@ -149,7 +155,7 @@ mod tests {
             ("dots...", "dots~", ""),
             ("c:\\windows", "c__windows~", ""),
         ] {
-            let file = file_path(path, false);
+            let file = file_path(path);
             assert!(file.starts_with(start) && file.ends_with(end), "{path:?} became {file:?}");
         }
     }
@@ -175,20 +181,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_name_escapes(path in any::<String>(), apart: bool) {
-            check(&file_path(&path, apart))?;
+        fn no_name_escapes(path in any::<String>()) {
+            check(&file_path(&path))?;
+            check(&apart_path(&path, "x"))?;
         }
 
         #[test]
-        fn no_hostile_name_escapes(path in "([./ ~:A-Ca-c\\\\]|CON|\u{202e}|é{1,200}){1,40}", apart: bool) {
-            check(&file_path(&path, apart))?;
+        fn no_hostile_name_escapes(path in "([./ ~:A-Ca-c\\\\]|CON|\u{202e}|é{1,200}){1,40}") {
+            check(&file_path(&path))?;
+            check(&apart_path(&path, "x"))?;
                 check(&folder_name(&path, |_| false))?;
         }
 
         #[test]
-        fn two_paths_never_share_a_file(a in "([./ ~:ab\\\\]|CON){1,6}", b in "([./ ~:ab\\\\]|CON){1,6}", apart: (bool, bool)) {
+        fn two_paths_never_share_a_file(a in "([./ ~:ab\\\\]|CON){1,6}", b in "([./ ~:ab\\\\]|CON){1,6}") {
             prop_assume!(a != b);
-            prop_assert_ne!(file_path(&a, apart.0), file_path(&b, apart.1));
+            let files = [file_path(&a), apart_path(&a, "x"), apart_path(&a, "y"), file_path(&b), apart_path(&b, "x")];
+            let different: std::collections::HashSet<&String> = files.iter().collect();
+            prop_assert_eq!(different.len(), files.len());
         }
     }
 }

@@ -317,7 +317,7 @@ impl Store {
     }
 
     /// Fails if the disk does not have room for so many bytes above the reserve.
-    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+    pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         let folder = &self.0.incoming;
         let free = files::free_bytes(folder).map_err(at(folder))?;
         match self.0.reserve_bytes.saturating_add(bytes).checked_sub(free) {

@@ -240,7 +240,7 @@ pub(in crate::library) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 
 /// Where a copy of an item's file stands.
 pub(in crate::library) fn copy_path(folder: &str, item: &str) -> Option<LibraryPath> {
-    LibraryPath::new(&format!("{folder}/{}", names::file_path(item, false)))
+    LibraryPath::new(&format!("{folder}/{}", names::file_path(item)))
 }
 
 /// The store need not know the file.

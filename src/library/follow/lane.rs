@@ -1,0 +1,281 @@
+//! Fetching what is missing from one peer.
+
+use std::{mem, sync::Arc, time::Duration, time::Instant};
+
+use smol::channel::Receiver;
+
+use super::{
+    Connect, FollowEnd, Follower, Peer,
+    progress::Handle,
+    scan::{Cursor, Found, Want, make_way, scan, settle},
+};
+use crate::{
+    content::CollectionKey,
+    library::{Item, LibraryError, Summary, wait::with, wait::within},
+    limits::{
+        follow::{RETRY_MAX_MS, RETRY_MIN_MS, SMALL_WANTS},
+        transfer::SMALL_BYTES,
+    },
+    status::NoticeLevel,
+    transfer::{FetchError, SmallWant, fetch_blob, fetch_small},
+    wire::blob,
+};
+
+/// What a lane carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Files that are verified as a whole, many at a time.
+    Small,
+    /// Larger ones, one at a time.
+    Large,
+}
+
+impl Lane {
+    /// Blobs asked for in one go.
+    pub fn wants(self) -> usize {
+        match self {
+            Self::Small => SMALL_WANTS,
+            Self::Large => 1,
+        }
+    }
+
+    /// Whether an item goes on this lane.
+    pub fn takes(self, item: &Item) -> bool {
+        (item.size <= SMALL_BYTES) == (self == Self::Small)
+    }
+}
+
+/// Why a pass stopped early.
+enum Stop {
+    /// The peer broke the rules.
+    Violation(String),
+    /// Try again after so long.
+    After(Duration),
+    /// The stream is of no more use; try again after the usual pause.
+    Stream,
+}
+
+/// Fetches whatever is missing, whenever the peer's heads or the collections here change.
+pub(super) async fn run<C: Connect>(
+    follower: &Arc<Follower>,
+    peer: &Peer<C>,
+    lane: Lane,
+    wake: Receiver<()>,
+) -> FollowEnd {
+    let mut changes = follower.library.subscribe();
+    let mut runner = Runner { follower, peer, lane, stream: None, fetched: false, again: false, handle: None };
+    let (mut pause, mut first) = (None, true);
+    loop {
+        let news = smol::future::or(async { _ = wake.recv().await }, changes.changed());
+        let woken = match pause {
+            Some(pause) => within(pause, news).await.is_some(),
+            None => {
+                news.await;
+                true
+            }
+        };
+        (runner.fetched, runner.again) = (false, false);
+        let keys = runner.keys();
+        let stop = runner.pass(&keys).await;
+        runner.handle = None;
+        if runner.fetched || (first && !keys.is_empty()) {
+            first = false;
+            runner.settle(keys).await;
+        }
+        let longer = pause
+            .filter(|_| !woken && !runner.fetched)
+            .map_or(RETRY_MIN_MS, |pause: Duration| (2 * pause.as_millis() as u64).min(RETRY_MAX_MS));
+        pause = match stop {
+            Ok(()) if runner.again => Some(Duration::from_millis(longer)),
+            Ok(()) => None,
+            Err(Stop::After(pause)) => Some(pause),
+            Err(Stop::Stream) => {
+                runner.stream = None;
+                Some(Duration::from_millis(longer))
+            }
+            Err(Stop::Violation(reason)) => return FollowEnd::Violation { reason },
+        };
+    }
+}
+
+struct Runner<'a, C: Connect> {
+    follower: &'a Arc<Follower>,
+    peer: &'a Peer<C>,
+    lane: Lane,
+    stream: Option<C::Stream>,
+    /// Whether this pass kept anything.
+    fetched: bool,
+    /// Whether this pass left something out that the peer may have later.
+    again: bool,
+    /// The transfer that people are shown.
+    handle: Option<(CollectionKey, Arc<Handle>)>,
+}
+
+impl<C: Connect> Runner<'_, C> {
+    /// The mirrored collections that the peer has.
+    fn keys(&self) -> Vec<CollectionKey> {
+        let Follower { library, policy, .. } = &**self.follower;
+        let heads = self.peer.heads();
+        let all = library.collections().into_iter().filter(|it| !it.mine && policy.wants(&it.key, &it.name));
+        all.map(|it| it.key).filter(|key| heads.iter().any(|head| head.collection == *key)).collect()
+    }
+
+    /// Once over everything.
+    async fn pass(&mut self, keys: &[CollectionKey]) -> Result<(), Stop> {
+        let mut cursor = Cursor::default();
+        loop {
+            let (follower, lane, all) = (Arc::clone(self.follower), self.lane, keys.to_vec());
+            let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
+            cursor = at;
+            let Found { wants, collection, again } = found.map_err(|error| {
+                log::warn!("looking for what is missing: {error}");
+                Stop::After(Duration::from_millis(RETRY_MAX_MS))
+            })?;
+            self.again |= again;
+            let Some(summary) = collection else { return Ok(()) };
+            let handle = self.handle(&summary);
+            let wants = self.make_way(&summary, wants).await?;
+            match self.lane {
+                Lane::Small => self.fetch_small(&summary.key, wants, &handle).await?,
+                Lane::Large => {
+                    for want in wants {
+                        self.fetch_large(&summary.key, want, &handle).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, summary: &Summary) -> Arc<Handle> {
+        match &self.handle {
+            Some((key, handle)) if *key == summary.key => Arc::clone(handle),
+            _ => {
+                let handle = self.follower.transfers.begin(Instant::now(), self.peer.node, summary.key);
+                let handle = Arc::new(handle);
+                self.handle = Some((summary.key, Arc::clone(&handle)));
+                handle
+            }
+        }
+    }
+
+    async fn make_way(&mut self, summary: &Summary, wants: Vec<Want>) -> Result<Vec<Want>, Stop> {
+        let summary = summary.clone();
+        let made = with(&self.follower.library, move |library| {
+            wants.iter().try_for_each(|want| make_way(library, &summary, &want.item, &want.to)).map(|()| wants)
+        });
+        made.await.map_err(|error| {
+            log::warn!("making way for a new edition: {error}");
+            Stop::After(Duration::from_millis(RETRY_MAX_MS))
+        })
+    }
+
+    async fn stream(&mut self) -> Result<C::Stream, Stop> {
+        match self.stream.take() {
+            Some(stream) => Ok(stream),
+            None => self.peer.connect.open(self.peer.node, blob::PROTOCOL).await.map_err(|error| {
+                log::info!("no stream to peer {}: {error}", self.peer.node);
+                Stop::Stream
+            }),
+        }
+    }
+
+    async fn fetch_small(&mut self, key: &CollectionKey, wants: Vec<Want>, handle: &Arc<Handle>) -> Result<(), Stop> {
+        if let Some(want) = wants.first() {
+            handle.item(want.item.label());
+        }
+        let small = wants.iter().map(|want| SmallWant { id: want.item.id, size: want.item.size, to: want.to.clone() });
+        let small = small.collect();
+        let mut stream = self.stream().await?;
+        let mut told = 0;
+        let mut progress = |kept: u64| {
+            handle.arrived(Instant::now(), kept.saturating_sub(mem::replace(&mut told, kept)));
+        };
+        let outcomes = match fetch_small(&mut stream, self.follower.library.store(), small, &mut progress).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => return self.failed(error),
+        };
+        self.stream = Some(stream);
+        let mut stop = Ok(());
+        for (want, outcome) in wants.iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => self.kept(key, &want.item),
+                Err(error) => stop = stop.and(self.failed(error)),
+            }
+        }
+        stop
+    }
+
+    async fn fetch_large(&mut self, key: &CollectionKey, want: Want, handle: &Arc<Handle>) -> Result<(), Stop> {
+        let Item { id, size, .. } = want.item;
+        handle.item(want.item.label());
+        let mut stream = self.stream().await?;
+        let mut told = None;
+        let mut progress = |here: u64| {
+            // What was here before did not arrive now.
+            handle.arrived(Instant::now(), here.saturating_sub(told.replace(here).unwrap_or(here)));
+            handle.partial(here);
+        };
+        let store = self.follower.library.store();
+        match fetch_blob(&mut stream, store, id, size, &want.to, &mut progress).await {
+            Ok(()) => {
+                self.stream = Some(stream);
+                handle.partial(0);
+                self.kept(key, &want.item);
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(
+                    error,
+                    FetchError::Busy { .. } | FetchError::NotFound | FetchError::Damaged | FetchError::Refused { .. }
+                ) {
+                    self.stream = Some(stream);
+                }
+                self.failed(error)
+            }
+        }
+    }
+
+    fn kept(&mut self, key: &CollectionKey, item: &Item) {
+        self.fetched = true;
+        self.follower.library.count_held(key, 1, item.size);
+        self.follower.notices.clear(SPACE);
+    }
+
+    /// Whether the pass goes on.
+    fn failed(&mut self, error: FetchError) -> Result<(), Stop> {
+        self.again = true;
+        match error {
+            FetchError::Violation(violation) => Err(Stop::Violation(violation.to_string())),
+            FetchError::NotFound | FetchError::Damaged => Ok(()),
+            FetchError::Refused { .. } | FetchError::Store(_) => {
+                log::warn!("from peer {}: {error}", self.peer.node);
+                Ok(())
+            }
+            FetchError::Busy { retry_ms } => {
+                Err(Stop::After(Duration::from_millis(u64::from(retry_ms).clamp(RETRY_MIN_MS, RETRY_MAX_MS))))
+            }
+            FetchError::NoSpace(error) => {
+                let text =
+                    format!("mirroring has stopped: {error}. What is here is served; it goes on when there is room");
+                self.follower.notices.put(SPACE, NoticeLevel::Error, text);
+                Err(Stop::After(Duration::from_millis(RETRY_MAX_MS)))
+            }
+            FetchError::Io(_) | FetchError::Timeout => {
+                log::info!("from peer {}: {error}", self.peer.node);
+                Err(Stop::Stream)
+            }
+        }
+    }
+
+    async fn settle(&mut self, keys: Vec<CollectionKey>) {
+        let settled = with(&self.follower.library, move |library| -> Result<(), LibraryError> {
+            keys.iter().try_for_each(|key| settle(library, key))
+        });
+        if let Err(error) = settled.await {
+            log::warn!("putting the mirror in order: {error}");
+        }
+    }
+}
+
+/// What the notice of a full disk is about.
+const SPACE: &str = "space";

@@ -1,0 +1,169 @@
+//! Following: keeping a mirror of what the peers have, one follower for each that is connected.
+//!
+//! It may use `transfer`, the catalogue of this node and plain streams. It must never know how a peer is reached, and
+//! decides nothing about peers: one that breaks the rules ends its follower, which says so.
+//!
+//! Three things go on at a time with a peer: its heads are watched, newer versions are taken over (`sync`), and what is
+//! missing is fetched on two lanes, small files in batches and large ones one by one (`lane`), so that a film does not hold
+//! up a page. The followers of all peers share what they are at: a blob comes from one peer at a time.
+
+mod claims;
+mod lane;
+mod policy;
+mod progress;
+mod scan;
+mod sync;
+
+pub use policy::{Only, Policy};
+
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use smol::{
+    channel::{Receiver, Sender, bounded},
+    future::or,
+};
+
+use self::{
+    claims::Claims,
+    lane::Lane,
+    progress::{Notices, Transfers},
+};
+use super::Library;
+use crate::{
+    content::{CollectionKey, ContentId, NodeId},
+    limits,
+    status::{Notice, TransferStatus},
+    wire::{
+        catalogue::{self, Head, Reply, Request, Watch},
+        read_frame, write_frame,
+    },
+};
+
+/// What all followers of a node share.
+pub struct Follower {
+    library: Arc<Library>,
+    policy: Policy,
+    /// Blobs that are being fetched.
+    blobs: Claims<ContentId>,
+    /// Collections whose newer version is being fetched.
+    collections: Claims<CollectionKey>,
+    transfers: Transfers,
+    notices: Notices,
+}
+
+/// Opens streams to a peer.
+pub trait Connect: Send + Sync {
+    /// A stream; dropping it ends it.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Opens a stream of this protocol to the peer.
+    fn open(&self, peer: NodeId, protocol: &'static str) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// Why following a peer came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FollowEnd {
+    /// The connection ended, or the peer does not speak our protocols.
+    Gone { reason: String },
+    /// The peer broke the rules: nothing it sent in doing so was kept, and it should hear no more from us.
+    Violation { reason: String },
+}
+
+impl Follower {
+    /// The follower of a node.
+    pub fn new(library: Arc<Library>, policy: Policy) -> Arc<Self> {
+        Arc::new(Self {
+            library,
+            policy,
+            blobs: Claims::default(),
+            collections: Claims::default(),
+            transfers: Transfers::default(),
+            notices: Notices::default(),
+        })
+    }
+
+    /// Every transfer under way.
+    pub fn transfers(&self, now: Instant) -> Vec<TransferStatus> {
+        self.transfers.status(now, |key| self.library.summary(key))
+    }
+
+    /// What the owner of the node should know or do.
+    pub fn notices(&self) -> Vec<Notice> {
+        self.notices.list()
+    }
+}
+
+/// One peer, as the parts that follow it see it.
+struct Peer<C> {
+    node: NodeId,
+    connect: C,
+    /// What it said last that it has.
+    heads: Mutex<Vec<Head>>,
+}
+
+impl<C> Peer<C> {
+    fn heads(&self) -> Vec<Head> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Follows one peer until it is gone or misbehaves. Dropping the future stops it at once; what was fetched is kept.
+pub async fn follow_peer<C: Connect>(follower: Arc<Follower>, peer: NodeId, connect: C) -> FollowEnd {
+    let peer = Peer { node: peer, connect, heads: Mutex::default() };
+    let wakers: [(Sender<()>, Receiver<()>); 3] = std::array::from_fn(|_| bounded(1));
+    let [sync_wake, small_wake, large_wake] = wakers.each_ref().map(|(_, receiver)| receiver.clone());
+    let wake_all = || wakers.iter().for_each(|(sender, _)| _ = sender.try_send(()));
+    let lanes =
+        or(lane::run(&follower, &peer, Lane::Small, small_wake), lane::run(&follower, &peer, Lane::Large, large_wake));
+    let end = or(watch(&peer, wake_all), or(sync::run(&follower, &peer, sync_wake), lanes)).await;
+    if let FollowEnd::Violation { reason } = &end {
+        log::warn!("peer {} broke the rules: {reason}", peer.node);
+    }
+    end
+}
+
+/// Keeps the peer's heads up to date until its stream ends.
+async fn watch<C: Connect>(peer: &Peer<C>, wake: impl Fn()) -> FollowEnd {
+    let gone = |reason: String| FollowEnd::Gone { reason };
+    let mut stream = match peer.connect.open(peer.node, catalogue::PROTOCOL).await {
+        Ok(stream) => stream,
+        Err(error) => return gone(error.to_string()),
+    };
+    let request = Request::Watch(Watch {}).to_frame();
+    if let Err(error) = async {
+        write_frame(&mut stream, request.kind, &request.body).await?;
+        stream.flush().await
+    }
+    .await
+    {
+        return gone(error.to_string());
+    }
+    loop {
+        let frame = match read_frame(&mut stream, limits::wire::FRAME_BYTES).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return gone("it ended the stream".into()),
+            Err(error) if error.is_violation() => return FollowEnd::Violation { reason: error.to_string() },
+            Err(error) => return gone(error.to_string()),
+        };
+        if frame.kind == crate::wire::KIND_ERROR {
+            return gone("it does not let us watch its catalogue".into());
+        }
+        match Reply::from_frame(frame) {
+            Ok(Reply::Heads(heads)) => {
+                *peer.heads.lock().unwrap_or_else(PoisonError::into_inner) = heads.heads;
+                wake();
+            }
+            Ok(_) => return FollowEnd::Violation { reason: "an answer that nobody asked for".into() },
+            Err(error) => return FollowEnd::Violation { reason: error.to_string() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

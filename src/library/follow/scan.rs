@@ -1,0 +1,213 @@
+//! What is missing here of what a peer lists, and where it shall stand. Blocks.
+
+use std::path::Path;
+
+use super::{Follower, claims::Claim, lane::Lane};
+use crate::{
+    content::{CollectionKey, ContentId},
+    library::{
+        Item, Library, LibraryError, Summary,
+        manifest::{Items, Manifest},
+        names,
+        publish::forget,
+        state,
+    },
+    status::NoticeLevel,
+    store::{BlobState, LibraryPath, StoreError},
+};
+
+/// How far a pass over the collections of a peer has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cursor {
+    collection: usize,
+    offset: u64,
+}
+
+/// A blob to fetch.
+pub(super) struct Want {
+    pub item: Item,
+    pub to: LibraryPath,
+    pub _claim: Claim<ContentId>,
+}
+
+/// What a scan found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Of one collection, as many as the lane takes; none at the end of the pass.
+    pub wants: Vec<Want>,
+    /// The collection of the wants.
+    pub collection: Option<Summary>,
+    /// Whether something was passed over that is to be looked at again soon.
+    pub again: bool,
+}
+
+/// Looks on from the cursor until the lane has its fill.
+pub(super) fn scan(
+    follower: &Follower,
+    keys: &[CollectionKey],
+    lane: Lane,
+    cursor: &mut Cursor,
+) -> Result<Found, LibraryError> {
+    let mut found = Found::default();
+    while let Some(key) = keys.get(cursor.collection) {
+        if let Some(summary) = follower.library.summary(key) {
+            scan_collection(follower, &summary, lane, &mut cursor.offset, &mut found)?;
+            if !found.wants.is_empty() {
+                found.collection = Some(summary);
+                return Ok(found);
+            }
+        }
+        *cursor = Cursor { collection: cursor.collection + 1, offset: 0 };
+    }
+    Ok(found)
+}
+
+fn scan_collection(
+    follower: &Follower,
+    summary: &Summary,
+    lane: Lane,
+    offset: &mut u64,
+    found: &mut Found,
+) -> Result<(), LibraryError> {
+    let library = &follower.library;
+    let Some(manifest) = library.manifest(&summary.key)? else { return Ok(()) };
+    let all = library.collections();
+    let about = format!("bytes of {}", summary.key.publisher);
+    let (mut wanted_bytes, mut is_full) = (0, false);
+    for item in manifest.items_from(*offset)? {
+        let item = item?;
+        if found.wants.len() == lane.wants() {
+            return Ok(());
+        }
+        *offset += 1;
+        if !lane.takes(&item) {
+            continue;
+        }
+        let info = library.store().info(&item.id)?;
+        if let Some(info) = info.filter(|info| info.state == BlobState::Complete) {
+            place(library, summary, &item, &info.paths)?;
+        } else if state::is_unwanted(library.store(), summary.key, &item.path)? {
+        } else if !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
+            is_full = true;
+        } else if let Some(claim) = follower.blobs.claim(item.id) {
+            let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
+            wanted_bytes += item.size;
+            found.wants.push(Want { item, to, _claim: claim });
+        } else {
+            found.again = true;
+        }
+    }
+    if is_full {
+        let max = follower.policy.max_bytes_per_publisher;
+        let text = format!(
+            "{:?} is not mirrored in full: of its publisher's collections {max} bytes are kept (mirror.max_bytes_per_publisher)",
+            summary.name
+        );
+        follower.notices.put(&about, NoticeLevel::Warning, text);
+    } else if *offset == summary.items {
+        follower.notices.clear(&about);
+    }
+    Ok(())
+}
+
+/// Gives a blob that is here the name that this item has, unless it has it.
+fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::PathBuf]) -> Result<(), LibraryError> {
+    let root = library.store().library();
+    let ways = [names::file_path(&item.path), names::apart_path(&item.path, CASE)];
+    let stands = |way: &String| {
+        let path = root.join(&summary.folder).join(way);
+        // Beyond some names of one blob the store does not write them down.
+        paths.contains(&path) || path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == item.size)
+    };
+    if ways.iter().any(stands) || state::is_unwanted(library.store(), summary.key, &item.path)? {
+        return Ok(());
+    }
+    let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(()) };
+    make_way(library, summary, item, &to)?;
+    match library.store().place(&item.id, &to) {
+        // Its files are gone: it is marked, and fetched in the next pass.
+        Err(StoreError::NotFound(id)) => drop(library.store().verify(&id, &mut |_| ())?),
+        Err(error) => log::warn!("{}: {error}", item.path),
+        Ok(()) => {}
+    }
+    Ok(())
+}
+
+/// Tells the file of a path apart from one whose name differs in case alone.
+const CASE: &str = "case";
+
+/// Where the file of an item goes. On a file system that ignores case, a file whose name differs in case alone is not
+/// ours to set aside.
+fn free_path(library: &Library, folder: &str, path: &str) -> Option<LibraryPath> {
+    let plain = format!("{folder}/{}", names::file_path(path));
+    let at = library.store().library().join(&plain);
+    let clashes = at.symlink_metadata().is_ok() && !is_listed(&at);
+    let way = if clashes { format!("{folder}/{}", names::apart_path(path, CASE)) } else { plain };
+    LibraryPath::new(&way)
+}
+
+fn is_listed(path: &Path) -> bool {
+    let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return false };
+    entries.flatten().any(|entry| Some(entry.file_name().as_os_str()) == path.file_name())
+}
+
+/// Where an earlier edition waits until the new one is here.
+fn waiting_path(folder: &str, old: &Item) -> Option<LibraryPath> {
+    LibraryPath::new(&format!("{folder}/{}", names::apart_path(&old.path, &old.id.to_string())))
+}
+
+/// Moves an earlier edition that has this item's name out of the way: it is ours, not a reader's. It stays readable until
+/// the new one is here.
+pub(super) fn make_way(
+    library: &Library,
+    summary: &Summary,
+    item: &Item,
+    to: &LibraryPath,
+) -> Result<(), LibraryError> {
+    let Some(mut kept) = library.kept(&summary.key)? else { return Ok(()) };
+    let Some(old) = kept.item(&item.path)?.filter(|old| old.id != item.id) else { return Ok(()) };
+    let path = library.store().library().join(to.as_str());
+    let stands = library.store().info(&old.id)?.is_some_and(|info| info.paths.contains(&path));
+    if let Some(waiting) = waiting_path(&summary.folder, &old).filter(|_| stands) {
+        match library.store().place(&old.id, &waiting) {
+            Ok(()) => forget(library, &old.id, &path)?,
+            // A reader has changed it: then it is for the store to set aside.
+            Err(StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Puts a collection in order after a pass: earlier editions go whose successors are here, and what is held is counted.
+pub(super) fn settle(library: &Library, key: &CollectionKey) -> Result<(), LibraryError> {
+    let Some(summary) = library.summary(key) else { return Ok(()) };
+    if let (Some(kept), Some(mut manifest)) = (library.kept(key)?, library.manifest(key)?) {
+        let mut over = Vec::new();
+        for old in Items::of(Some(kept)) {
+            let old = old?;
+            if is_over(library, &mut manifest, &old)? {
+                over.push(old);
+            }
+        }
+        for old in &over {
+            let waiting = waiting_path(&summary.folder, old);
+            let ways = [LibraryPath::new(&format!("{}/{}", summary.folder, names::file_path(&old.path))), waiting];
+            for way in ways.iter().flatten() {
+                forget(library, &old.id, &library.store().library().join(way.as_str()))?;
+            }
+        }
+        if !over.is_empty() {
+            library.prune_kept(key, &mut |old| over.iter().all(|gone| (&gone.path, gone.id) != (&old.path, old.id)))?;
+        }
+    }
+    library.recount(key)
+}
+
+/// Whether the item that took the old one's place is here.
+fn is_over(library: &Library, manifest: &mut Manifest, old: &Item) -> Result<bool, LibraryError> {
+    match manifest.item(&old.path)? {
+        Some(new) if new.id != old.id => library.is_held(&new.id),
+        _ => Ok(false),
+    }
+}
