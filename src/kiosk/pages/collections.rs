@@ -119,3 +119,39 @@ fn pager(url: &str, page: u64, items: u64, has_next: bool) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{content::ContentId, library::Item, wire::Text};
+
+    #[test]
+    fn rows_say_what_is_not_here_and_what_is_only_here() {
+        let item = Item {
+            path: Text::cut("film.webm"),
+            id: ContentId::of(b""),
+            size: 0,
+            title: Text::cut(""),
+            author: Text::cut(""),
+            language: Text::cut(""),
+        };
+        for (held, offered) in [(true, true), (true, false), (false, true)] {
+            let row = row("f", &Entry { item: item.clone(), held, offered }).into_string();
+            assert_eq!(row.contains("row away") && row.contains("not here yet"), !held, "{row}");
+            assert_eq!(row.contains("no longer offered"), !offered, "{row}");
+        }
+    }
+
+    #[test]
+    fn pagers_lead_both_ways() {
+        assert_eq!(pager("?page=", 1, 100, false).into_string(), "");
+        let middle = pager("?page=", 2, 250, true).into_string();
+        assert!(
+            middle.contains("href=\"?page=1\"")
+                && middle.contains("Page 2 of 3")
+                && middle.contains("href=\"?page=3\"")
+        );
+        // Items that are only kept here come after those that are counted.
+        assert!(pager("?page=", 3, 250, true).into_string().contains("Page 3 of 4"));
+    }
+}
