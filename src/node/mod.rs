@@ -2,5 +2,189 @@
 //!
 //! It may use every part below, and must never know the command line.
 
+mod clock;
 pub mod control;
 pub mod ops;
+mod peering;
+mod state;
+mod uploads;
+
+use std::{convert::Infallible, sync::Arc};
+
+use smol::channel::{Sender, bounded};
+use thiserror::Error;
+
+use self::{
+    control::{ControlError, OpError, Reply, Request},
+    peering::Peering,
+    state::State,
+};
+use crate::{
+    config::{Ciphers, Config},
+    kiosk::{Kiosk, KioskError, Site},
+    library::follow::{Follower, Only, Policy},
+    network::{self, Network, NetworkError, identity::Keypair, mdns, tls::CipherPolicy},
+    peers::{self, PeerManager, Source},
+    status::NodeStatus,
+};
+
+/// Why no node was started. What had been started before the failing step has been undone.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The data folder and what is in it.
+    #[error(transparent)]
+    Open(#[from] OpError),
+    /// The page.
+    #[error(transparent)]
+    Kiosk(#[from] KioskError),
+    /// Connections with others.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The commands of the same machine.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// A running node. Dropping it stops it without telling the peers.
+pub struct Node {
+    state: Arc<State>,
+    network: Arc<Network>,
+    /// Dropping the tasks ends them.
+    tasks: Vec<smol::Task<()>>,
+    page: Option<Page>,
+}
+
+/// The page's task and the channel whose end stops it.
+struct Page {
+    running: Sender<Infallible>,
+    task: smol::Task<()>,
+}
+
+impl Node {
+    /// Starts a node, step by step. Blocks for moments: nothing else runs yet.
+    pub fn start(config: &Config) -> Result<Self, NodeError> {
+        log::debug!("1/5 opening the store in {}", config.data.display());
+        let (library, keypair) = ops::open(config)?;
+        let library = Arc::new(library);
+        let follower = config.mirror.enabled.then(|| Follower::new(library.clone(), policy(config)));
+        let manager = PeerManager::new(peers::Options {
+            me: library.node_id(),
+            max_peers: config.network.max_peers as usize,
+            seed: fastrand::u64(..),
+        });
+        let state = Arc::new(State::new(library, follower, Peering::new(manager), config));
+
+        log::debug!("2/5 opening the page");
+        let kiosk = open_page(config, &state)?;
+        log::debug!("3/5 opening the network");
+        let started = Network::start(network_options(config, keypair, &state))?;
+        log::debug!("4/5 opening the control socket");
+        let server = control::Server::bind(&config.data)?;
+
+        log::debug!("5/5 starting the tasks");
+        let network = Arc::new(started.network);
+        for peer in &config.network.bootstrap {
+            state.peering.introduce(peer.node, peer.address.to_string(), Source::Bootstrap);
+        }
+        let for_clients = state.clone();
+        let handler: control::Handler = Arc::new(move |request, on_reply| for_clients.perform(request, on_reply));
+        let peering = Peering::run(state.clone(), network.clone(), started.connector, started.events);
+        let tasks = vec![
+            smol::spawn(peering),
+            smol::spawn(uploads::serve_all(state.clone(), started.incoming)),
+            smol::spawn(async move { server.serve(handler).await }),
+        ];
+        let page = kiosk.map(|kiosk| {
+            let (running, stopped) = bounded::<Infallible>(1);
+            let stopped = async move {
+                // Nothing is ever sent: it ends when the other end is dropped.
+                let _ = stopped.recv().await;
+            };
+            Page { running, task: smol::spawn(kiosk.run(stopped)) }
+        });
+        Ok(Self { state, network, tasks, page })
+    }
+
+    /// The node's state as it is now; may block for a moment.
+    pub fn status(&self) -> NodeStatus {
+        self.state.status()
+    }
+
+    /// What mDNS heard on each interface: what to look at when no peer shows up.
+    pub async fn heard(&self) -> Vec<mdns::Heard> {
+        self.network.heard().await
+    }
+
+    /// Does what a client of the control socket may ask for; blocks until it is done.
+    pub fn perform(
+        &self,
+        request: Request,
+        on_reply: &mut dyn FnMut(Reply) -> Result<(), OpError>,
+    ) -> Result<(), OpError> {
+        self.state.perform(request, on_reply)
+    }
+
+    /// Stops within a second: responses under way may end, transfers keep what is verified, the peers are told.
+    pub async fn stop(self) {
+        drop(self.tasks);
+        let page = async {
+            if let Some(Page { running, task }) = self.page {
+                drop(running);
+                task.await;
+            }
+        };
+        futures::join!(page, self.network.stop());
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    let mirror = &config.mirror;
+    Policy {
+        only: mirror.only.iter().map(String::as_str).map(only_of).collect(),
+        max_bytes_per_publisher: mirror.max_bytes_per_publisher.0,
+        max_items_per_publisher: mirror.max_items_per_publisher,
+        max_collections_per_publisher: mirror.max_collections_per_publisher.into(),
+    }
+}
+
+/// A peer id names a publisher; all else is the name or the id of a collection.
+fn only_of(text: &str) -> Only {
+    text.parse().map_or_else(|_| Only::Collection(text.to_owned()), Only::Publisher)
+}
+
+fn open_page(config: &Config, state: &Arc<State>) -> Result<Option<Kiosk>, NodeError> {
+    if !config.kiosk.enabled {
+        return Ok(None);
+    }
+    let status = state.clone();
+    let site = Site {
+        library: state.library.clone(),
+        status: Arc::new(move || status.status()),
+        name: config.name.clone(),
+        local_name: config.network.mdns.then(|| mdns::local_name(state.library.node_id())),
+    };
+    let kiosk = Kiosk::bind(config.kiosk.listen, config.is_explicit("kiosk.listen"), site)?;
+    state.set_page(kiosk.address());
+    Ok(Some(kiosk))
+}
+
+fn network_options(config: &Config, keypair: Keypair, state: &State) -> network::Options {
+    let page = state.page().map(|address| mdns::Service {
+        kind: "_http._tcp",
+        instance: format!("{} (AlLibrary)", config.name),
+        port: address.port(),
+        txt: vec!["path=/".into()],
+    });
+    network::Options {
+        keypair,
+        listen: config.network.listen.iter().map(ToString::to_string).collect(),
+        listen_explicit: config.is_explicit("network.listen"),
+        mdns: config.network.mdns,
+        services: page.into_iter().collect(),
+        ciphers: match config.network.ciphers {
+            Ciphers::Auto => CipherPolicy::Auto,
+            Ciphers::Aes256 => CipherPolicy::Aes256,
+            Ciphers::ChaCha20 => CipherPolicy::ChaCha20,
+        },
+    }
+}

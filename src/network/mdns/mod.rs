@@ -92,6 +92,16 @@ pub struct Heard {
     pub error: Option<String>,
 }
 
+/// The name that browsers may use for the services of this node: `allibrary-1a2b3c4d.local`.
+pub fn local_name(node: NodeId) -> String {
+    format!("{}.local", host_label(node))
+}
+
+fn host_label(node: NodeId) -> String {
+    let [a, b, c, d, ..] = node.0;
+    format!("allibrary-{a:02x}{b:02x}{c:02x}{d:02x}")
+}
+
 /// See the module. A stream of events that never ends; nothing happens unless it is polled.
 #[derive(Debug)]
 pub struct Mdns {
@@ -126,8 +136,7 @@ impl Mdns {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
         let instance = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let [a, b, c, d, ..] = node.0;
-        let host = format!("allibrary-{a:02x}{b:02x}{c:02x}{d:02x}");
+        let host = host_label(node);
         let mut mdns = Self {
             engine: Engine::new(identity::peer_id(node), instance, host),
             interfaces,

@@ -1,0 +1,119 @@
+//! What all tasks of a node share, and how it is shown.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use super::{
+    clock,
+    control::{OpError, Reply, Request},
+    ops,
+    peering::Peering,
+};
+use crate::{
+    config::Config,
+    library::{Library, follow::Follower},
+    limits,
+    status::{NodeStatus, StoreStatus},
+    transfer::Uploads,
+};
+
+pub(super) struct State {
+    pub(super) library: Arc<Library>,
+    pub(super) follower: Option<Arc<Follower>>,
+    pub(super) peering: Peering,
+    pub(super) uploads: Uploads,
+    page: OnceLock<SocketAddr>,
+    reserve_bytes: u64,
+    started: Instant,
+}
+
+impl State {
+    pub(super) fn new(
+        library: Arc<Library>,
+        follower: Option<Arc<Follower>>,
+        peering: Peering,
+        config: &Config,
+    ) -> Self {
+        Self {
+            library,
+            follower,
+            peering,
+            uploads: Uploads::new(limits::transfer::UPLOAD_SLOTS),
+            page: OnceLock::new(),
+            reserve_bytes: config.mirror.reserve.0,
+            started: clock::now(),
+        }
+    }
+
+    /// Tells where the page is, once.
+    pub(super) fn set_page(&self, address: SocketAddr) {
+        // A node has one page; a second call would be a mistake without consequences.
+        let _ = self.page.set(address);
+    }
+
+    pub(super) fn page(&self) -> Option<SocketAddr> {
+        self.page.get().copied()
+    }
+
+    /// Everything as it is now; may block for a moment.
+    pub(super) fn status(&self) -> NodeStatus {
+        let totals = self.library.store().totals();
+        let follower = self.follower.as_deref();
+        let mut notices = self.peering.notices();
+        notices.extend(follower.map(Follower::notices).unwrap_or_default());
+        NodeStatus {
+            node: self.library.node_id().to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: clock::now().duration_since(self.started).as_secs(),
+            pages: self.page().map(page_addresses).unwrap_or_default(),
+            listen: self.peering.listen(),
+            peers: self.peering.peers(),
+            transfers: follower.map(|follower| follower.transfers(clock::now())).unwrap_or_default(),
+            store: StoreStatus {
+                collections: self.library.heads().len() as u64,
+                blobs: totals.blobs,
+                bytes: totals.bytes,
+                free_bytes: totals.free_bytes,
+                reserve_bytes: self.reserve_bytes,
+            },
+            notices,
+        }
+    }
+
+    /// Does what a client asks for.
+    pub(super) fn perform(
+        &self,
+        request: Request,
+        on_reply: &mut dyn FnMut(Reply) -> Result<(), OpError>,
+    ) -> Result<(), OpError> {
+        match request {
+            Request::Status => on_reply(Reply::Status(Box::new(self.status()))),
+            request => ops::perform(&self.library, request, on_reply),
+        }
+    }
+}
+
+/// Where a page that listens on `address` can be opened: the address itself, or that of every interface, those that other
+/// machines can use first.
+fn page_addresses(address: SocketAddr) -> Vec<String> {
+    let mut ips = match address.ip().is_unspecified() {
+        true => interface_addresses(),
+        false => vec![address.ip()],
+    };
+    ips.retain(|ip| address.is_ipv6() || ip.is_ipv4());
+    ips.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
+    ips.into_iter().map(|ip| format!("http://{}/", SocketAddr::new(ip, address.port()))).collect()
+}
+
+fn interface_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        log::warn!("cannot list the network interfaces: {error}");
+        Vec::new()
+    });
+    // A browser cannot be told the scope of a link-local IPv6 address.
+    let usable = |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    interfaces.iter().map(if_addrs::Interface::ip).filter(usable).collect()
+}
