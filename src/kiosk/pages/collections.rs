@@ -87,6 +87,7 @@ fn row(folder: &str, Entry { item, held, offered }: &Entry) -> Markup {
             span.note {
                 @if !item.author.is_empty() { (foreign(&item.author, "")) " · " }
                 (size(item.size))
+                @if let Some((above, _)) = item.path.rsplit_once('/') { " · in " (foreign(above, "")) }
                 @if !held { " · not here yet" }
                 @if !offered { " · kept here, no longer offered" }
             }
