@@ -171,13 +171,15 @@ pub(super) async fn ask<W: AsyncWrite + Unpin>(
     let mut writer = BufWriter::with_capacity(4096, writer);
     for (get, size) in requests {
         let answer = Answer::new(size, get.ranges.clone());
-        if let Err(TrySendError::Full(answer)) = open.try_send(answer) {
-            writer.flush().await.map_err(FetchError::Io)?;
-            if open.send(answer).await.is_err() {
-                break;
+        match open.try_send(answer) {
+            Ok(()) => {}
+            Err(TrySendError::Full(answer)) => {
+                writer.flush().await.map_err(FetchError::Io)?;
+                if open.send(answer).await.is_err() {
+                    break;
+                }
             }
-        } else if open.is_closed() {
-            break;
+            Err(TrySendError::Closed(_)) => break,
         }
         let frame = Request::Get(get).to_frame();
         write_frame(&mut writer, frame.kind, &frame.body).await.map_err(FetchError::Io)?;

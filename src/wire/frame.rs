@@ -63,13 +63,15 @@ pub async fn read_frame_into<R: AsyncRead + Unpin>(
     if len > max {
         return Err(FrameError::TooLong { len, max });
     }
-    // Memory grows with what arrives, not with what is announced.
-    body.clear();
-    while body.len() < len {
-        let read = body.len();
-        body.resize(len.min(read + STEP_BYTES), 0);
-        reader.read_exact(&mut body[read..]).await?;
+    // Memory grows with what arrives, not with what is announced; what is there already is filled at once, not zeroed first.
+    let mut read = 0;
+    while read < len {
+        let end = len.min(body.len().max(read + STEP_BYTES));
+        body.resize(body.len().max(end), 0);
+        reader.read_exact(&mut body[read..end]).await?;
+        read = end;
     }
+    body.truncate(len);
     Ok(Some(Frame { kind: header[0], body }))
 }
 
