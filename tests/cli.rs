@@ -70,7 +70,7 @@ fn text(bytes: &[u8]) -> String {
 fn help_names_every_command_and_exit_code() {
     let home = Home::new();
     let help = home.ok(&["--help"]);
-    let commands = ["add", "ls", "rm", "get", "verify", "status", "peers", "id", "config", "completion"];
+    let commands = ["run", "add", "ls", "rm", "get", "verify", "status", "peers", "id", "config", "completion"];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing: {help}");
         assert!(home.ok(&[command, "--help"]).contains("Usage: allibrary"), "{command}");
@@ -282,4 +282,19 @@ fn titles_cannot_drive_the_terminal() {
     home.run(&["add", "Books"]);
     let listed = home.run(&["ls", "Books"]);
     assert!(!listed.stdout.contains(&0x1b), "{listed:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_the_others_are_shared() {
+    let home = Home::new();
+    home.write("Books/a.txt", b"a");
+    home.write("Books/b.txt", b"b");
+    std::os::unix::fs::symlink("/nonexistent", home.path("Books/broken")).unwrap();
+    let output = home.run(&["add", "Books"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("Books/broken"), "{said}");
+    assert!(text(&output.stdout).contains("2 files added"), "{output:?}");
+    let told = home.json(&["add", "Books"]);
+    let last = told.iter().find(|event| event["event"] == "added").unwrap();
+    assert_eq!(last["unchanged"], 2);
 }

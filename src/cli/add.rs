@@ -32,6 +32,11 @@ pub(super) struct Add {
 }
 
 impl Add {
+    /// As typed without any flag.
+    pub(super) fn folders(paths: Vec<PathBuf>) -> Self {
+        Self { paths, collection: None, copy: false, yes: false }
+    }
+
     pub(super) fn run(&self, config: &Config, out: &mut Out) -> Result<(), Failure> {
         let request = Request::Add {
             paths: self.paths.iter().map(absolute).collect::<Result<_, _>>()?,
@@ -40,13 +45,26 @@ impl Add {
             yes: self.yes,
         };
         let progress = Progress::new(out);
+        let mut not_shared = 0;
         session::perform(config, request, &mut |reply| match reply {
             Reply::Reading { path, done_bytes, size_bytes } => {
                 progress.show(&path, done_bytes, size_bytes);
                 Ok(())
             }
-            reply => progress.aside(|| tell(&reply, out)),
-        })
+            reply => {
+                if let Reply::Added { unreadable, .. } = reply {
+                    not_shared = unreadable;
+                }
+                progress.aside(|| tell(&reply, out))
+            }
+        })?;
+        match not_shared {
+            0 => Ok(()),
+            number => {
+                let message = format!("{} could not be read, and so not be shared; see above", count(number, "file"));
+                Err(Failure::new(Exit::Failed, message))
+            }
+        }
     }
 }
 
@@ -61,8 +79,14 @@ fn tell(reply: &Reply, out: &mut Out) -> Result<(), Failure> {
         return out.object(reply);
     }
     match reply {
-        Reply::Skipped { path, reason } => out.text(format_args!("skipped {path}: {reason}")),
-        Reply::Unreadable { path, reason } => out.text(format_args!("not shared: {path}: {reason}")),
+        Reply::Skipped { path, reason } => {
+            out.note(format_args!("skipped {path}: {reason}"));
+            Ok(())
+        }
+        Reply::Unreadable { path, reason } => {
+            out.note(format_args!("not shared: {path}: {reason}"));
+            Ok(())
+        }
         Reply::Added { collection, added, added_bytes, unchanged, removed, skipped, unreadable } => {
             out.text(format_args!(
                 "{}: {} added ({}), {unchanged} unchanged, {removed} removed, {skipped} skipped, {unreadable} unreadable",

@@ -14,13 +14,15 @@ mod out;
 mod peers;
 mod progress;
 mod rm;
+mod run;
 mod session;
 mod status;
 mod verify;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use indicatif::MultiProgress;
 
 use self::{failure::Failure, out::Out};
 use crate::config::{Config, Flag, Sources};
@@ -54,6 +56,7 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Run),
     Add(add::Add),
     Ls(ls::Ls),
     Rm(rm::Rm),
@@ -81,6 +84,7 @@ impl Cli {
     fn run(self, out: &mut Out) -> Result<(), Failure> {
         let global = self.global;
         match self.command {
+            Command::Run(run) => run.run(&global, out),
             Command::Add(add) => add.run(&global.load_quietly()?, out),
             Command::Ls(ls) => ls.run(&global.load_quietly()?, out),
             Command::Rm(rm) => rm.run(&global.load_quietly()?, out),
@@ -112,7 +116,7 @@ impl Global {
     /// The same for a command that ends by itself: what it has to say is its output, not its log.
     fn load_quietly(&self) -> Result<Config, Failure> {
         let config = self.load(Vec::new())?;
-        start_log(if self.verbose > 0 { config.log.level } else { config.log.level.min(log::LevelFilter::Warn) });
+        start_log(if self.verbose > 0 { config.log.level } else { config.log.level.min(log::LevelFilter::Warn) }, None);
         Ok(config)
     }
 }
@@ -121,8 +125,26 @@ fn flag<T: Into<OsString>>(name: &'static str, key: &'static str, values: impl I
     Flag { name, key, values: values.into_iter().map(Into::into).collect() }
 }
 
-/// Logs go to standard error. Other crates are heard of only when something is wrong, or with `-v`.
-fn start_log(level: log::LevelFilter) {
+/// Logs go to standard error, and around the progress bars that are drawn there. Other crates are heard of only when
+/// something is wrong, or with `-v`.
+fn start_log(level: log::LevelFilter, bars: Option<&MultiProgress>) {
     let others = if level > log::LevelFilter::Info { level } else { level.min(log::LevelFilter::Warn) };
-    env_logger::Builder::new().filter_level(others).filter_module("allibrary", level).init();
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(others).filter_module("allibrary", level);
+    if let Some(bars) = bars {
+        builder.target(env_logger::Target::Pipe(Box::new(AroundBars(bars.clone()))));
+    }
+    builder.init();
+}
+
+struct AroundBars(MultiProgress);
+
+impl io::Write for AroundBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

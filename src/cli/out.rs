@@ -41,6 +41,12 @@ impl Out {
         self.line(printable(&text.to_string()))
     }
 
+    /// A remark for people, on standard error.
+    pub(super) fn note(&self, text: impl fmt::Display) {
+        // If nobody hears it, the result still stands.
+        let _ = writeln!(io::stderr(), "{}", printable(&text.to_string()));
+    }
+
     /// A line for programs.
     pub(super) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.stdout, value).map_err(|error| of_output(error.into()))?;
