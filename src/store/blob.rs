@@ -5,9 +5,7 @@ use std::{fs::File, io, ops::Range};
 use super::{
     Fault, ReadError, Store, StoreError, Verified,
     errors::at,
-    files::is_same,
-    index::{Location, Record},
-    place::is_at,
+    record::{Location, Record},
     tree::{ProofError, Tree},
 };
 use crate::{
@@ -97,7 +95,7 @@ impl Store {
             let mut record = record?;
             for known in &mut record.locations {
                 // Not if it was imported again meanwhile.
-                if is_at(known, location.root, &location.path)
+                if known.is_at(location.root, &location.path)
                     && (known.mtime_ns, known.inode) == (location.mtime_ns, location.inode)
                 {
                     known.fault = fault;
@@ -196,7 +194,7 @@ impl Blob {
         let Source::File(file, location) = &self.source else {
             return Err(ReadError::Damaged { id: self.id, fault: Fault::Damaged, offset });
         };
-        let same = file.metadata().is_ok_and(|metadata| is_same(location, self.size, &metadata));
+        let same = file.metadata().is_ok_and(|metadata| location.is_same(self.size, &metadata));
         let fault = if same { Fault::Damaged } else { Fault::Changed };
         self.store.set_fault(&self.id, location, Some(fault))?;
         let record = self.store.0.index.record(&self.id)?;

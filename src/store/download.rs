@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io,
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -21,10 +20,10 @@ use super::{
     LibraryPath, Store, StoreError, WriteError,
     blob::is_groups,
     errors::at,
-    files::{Temp, sync_folder},
+    files::{Temp, remove_file, sync_folder},
     groups::Groups,
-    index::Location,
     paths::Folder,
+    record::Location,
     tree::Tree,
 };
 use crate::{
@@ -217,14 +216,6 @@ impl Store {
         remove_file(&self.part_path(id))?;
         drop(partials);
         if self.0.index.record(id)?.is_none() { self.drop_outboard(id) } else { Ok(()) }
-    }
-}
-
-/// It is no error if there is none.
-pub(super) fn remove_file(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(path, error)),
-        _ => Ok(()),
     }
 }
 

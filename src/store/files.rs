@@ -3,27 +3,24 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs::{File, Metadata},
+    fs::File,
     io,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
 use super::{
     Store, StoreError,
     errors::at,
-    index::Location,
     paths::{Folder, open_regular},
+    record::{LIBRARY, Location},
 };
 use crate::{content::ContentId, limits::store::RELATIVE_PATH_BYTES};
 
+/// What `incoming/` is called inside a library folder on another file system.
+pub(super) const INCOMING: &str = ".allibrary";
 /// How the names of temporary files begin; they are deleted when the store is opened.
 pub(super) const TEMPORARY: &str = "tmp-";
-/// The number of the library folder among the roots.
-pub(super) const LIBRARY: u32 = 0;
 
 /// The folders that locations are relative to.
 pub(super) struct Roots(BTreeMap<u32, PathBuf>);
@@ -166,16 +163,10 @@ pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Nanoseconds since 1970 of the last change of a file's bytes.
-pub(super) fn mtime_ns(metadata: &Metadata) -> i64 {
-    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
-}
-
-pub(super) fn location(root: u32, path: Vec<u8>, metadata: &Metadata) -> Location {
-    Location { root, path, mtime_ns: mtime_ns(metadata), inode: metadata.ino(), fault: None }
-}
-
-/// Whether size, time of change and inode are still those of when the file was verified.
-pub(super) fn is_same(location: &Location, size: u64, metadata: &Metadata) -> bool {
-    metadata.len() == size && mtime_ns(metadata) == location.mtime_ns && metadata.ino() == location.inode
+/// It is no error if there is none.
+pub(super) fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(path, error)),
+        _ => Ok(()),
+    }
 }

@@ -12,9 +12,9 @@ use rustix::fs::{Advice, fadvise};
 use super::{
     ImportError, LibraryPath, Store, StoreError,
     errors::at,
-    files::{LIBRARY, Temp, is_same, location, mtime_ns, sync_folder},
-    index::{Location, Record},
+    files::{Temp, sync_folder},
     paths::{Folder, open_regular},
+    record::{LIBRARY, Location, Record, mtime_ns},
     tree,
 };
 use crate::{content::ContentId, limits::NO_OUTBOARD_BYTES};
@@ -50,7 +50,7 @@ impl Store {
         Ok(Imported {
             id: hashed.id,
             size: hashed.metadata.len(),
-            location: location(root, relative, &hashed.metadata),
+            location: Location::new(root, relative, &hashed.metadata),
             outboard: hashed.outboard,
             copy: None,
         })
@@ -72,7 +72,7 @@ impl Store {
         Ok(Imported {
             id: hashed.id,
             size: metadata.len(),
-            location: location(LIBRARY, to.as_str().into(), &metadata),
+            location: Location::new(LIBRARY, to.as_str().into(), &metadata),
             outboard: hashed.outboard,
             copy: Some(copy),
         })
@@ -109,7 +109,7 @@ impl Store {
         };
         let known = record.locations.iter().find(|it| it.root == root && it.path == relative && it.fault.is_none());
         let Some((location, metadata)) = known.zip(std::fs::metadata(&path).ok()) else { return Ok(false) };
-        Ok(is_same(location, record.size, &metadata))
+        Ok(location.is_same(record.size, &metadata))
     }
 
     /// Puts the file that stands at `library/<to>` into the index if it is this blob; durable when it returns true. For a
@@ -164,7 +164,7 @@ impl Store {
         })
     }
 
-    pub(super) fn hash_file(
+    fn hash_file(
         &self,
         path: &Path,
         copy: Option<&Temp>,
@@ -179,7 +179,7 @@ impl Store {
         self.hash_open_file(file, path, copy, progress)
     }
 
-    fn hash_open_file(
+    pub(super) fn hash_open_file(
         &self,
         file: File,
         path: &Path,

@@ -28,8 +28,8 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Fault,
     errors::{StoreError, at},
+    record::{Record, encode},
 };
 use crate::{
     content::ContentId,
@@ -40,40 +40,6 @@ use crate::{
 const SCHEMA: u32 = 1;
 /// sled's page cache. Its memory follows the records touched anyway.
 const CACHE_BYTES: u64 = 1024 * 1024;
-
-/// What is stored of a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) id: ContentId,
-    pub(super) size: u64,
-    /// Never empty; how many fit is [`Record::has_room`]'s to say.
-    pub(super) locations: Vec<Location>,
-}
-
-/// A file that holds a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Location {
-    /// Number of the folder that `path` is relative to; 0 is the library.
-    pub(super) root: u32,
-    /// Any bytes that a file name may have.
-    pub(super) path: Vec<u8>,
-    pub(super) mtime_ns: i64,
-    pub(super) inode: u64,
-    /// None as long as nobody found the file gone or wrong.
-    pub(super) fault: Option<Fault>,
-}
-
-impl Record {
-    /// Whether the record with one more location still fits in a page of its own.
-    pub(super) fn has_room(&self, location: &Location) -> bool {
-        self.locations.len() < crate::limits::store::LOCATIONS
-            && encode(self).len() + location.path.len() + 32 <= VALUE_BYTES - 8
-    }
-
-    pub(super) fn is_available(&self) -> bool {
-        self.locations.iter().any(|location| location.fault.is_none())
-    }
-}
 
 type Page = Vec<Record>;
 /// Called with a key and its value; false ends the scan.
@@ -175,14 +141,26 @@ impl Index {
     }
 
     pub(super) fn record(&self, id: &ContentId) -> Result<Option<Record>, StoreError> {
-        for entry in self.db.scan_prefix(bucket(id)) {
-            let (_, value) = guarded(|| entry)?;
-            let mut page: Page = decode(&value)?;
-            if let Ok(at) = page.binary_search_by(|record| record.id.cmp(id)) {
-                return Ok(Some(page.swap_remove(at)));
+        match self.find(id)? {
+            // It may have moved to another slot behind our back: nothing moves while we hold the lock.
+            (None, slots) if slots > 1 => {
+                let _writer = self.lock();
+                Ok(self.find(id)?.0)
             }
+            (record, _) => Ok(record),
         }
-        Ok(None)
+    }
+
+    /// The record, and how many slots were searched.
+    fn find(&self, id: &ContentId) -> Result<(Option<Record>, usize), StoreError> {
+        let (mut found, mut slots) = (None, 0);
+        self.scan(&bucket(id), &mut |_, value| {
+            let mut page: Page = decode(value)?;
+            slots += 1;
+            found = page.binary_search_by(|record| record.id.cmp(id)).ok().map(|at| page.swap_remove(at));
+            Ok(found.is_none())
+        })?;
+        Ok((found, slots))
     }
 
     /// Calls `f` with every record, by ascending prefix of their ids, until it returns false.
@@ -388,10 +366,6 @@ fn slot_key(id: &ContentId, slot: u8) -> Vec<u8> {
 
 fn table_key(table: u8, key: &[u8]) -> Vec<u8> {
     [&[b'T', table], key].concat()
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("records hold only what postcard encodes, and a Vec grows")
 }
 
 fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {

@@ -13,7 +13,8 @@
 //! | `library/` | finished files with their names |
 //! | `lock` | held by the process that has the store open |
 //!
-//! If another library folder is configured, `incoming/` is `.allibrary/` in there: finished files are renamed, never copied.
+//! If the library folder is on another file system, `incoming/` is `.allibrary/` in there: finished files are renamed, never
+//! copied.
 //!
 //! # Invariants
 //! 1. **A bit set in `.bits` means**: that group and its path in the outboard were verified, and then synced, before the
@@ -36,6 +37,7 @@ mod index;
 mod lock;
 mod paths;
 mod place;
+mod record;
 mod small;
 mod tree;
 
@@ -43,6 +45,7 @@ use std::{
     collections::HashMap,
     fmt,
     ops::ControlFlow,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -63,8 +66,9 @@ use crate::content::ContentId;
 use download::Partial;
 use errors::at;
 use files::Roots;
-use index::{Index, Record};
+use index::Index;
 use lock::Lock;
+use record::Record;
 
 /// The store of one data folder, for all threads of the process. Clones are the same store.
 #[derive(Clone)]
@@ -203,13 +207,16 @@ impl Store {
             Some(folder) => std::path::absolute(folder).map_err(at(folder))?,
             None => data.join("library"),
         };
-        let incoming = if options.library.is_some() { library.join(".allibrary") } else { data.join("incoming") };
         let outboard = data.join("outboard");
         let was_used = outboard.exists();
         let index = Index::open(data, was_used)?;
-        for folder in [&library, &incoming, &outboard] {
+        for folder in [&library, &outboard] {
             std::fs::create_dir_all(folder).map_err(at(folder))?;
         }
+        let device = |folder: &Path| folder.metadata().map(|metadata| metadata.dev()).map_err(at(folder));
+        let is_elsewhere = device(&library)? != device(data)?;
+        let incoming = if is_elsewhere { library.join(files::INCOMING) } else { data.join("incoming") };
+        std::fs::create_dir_all(&incoming).map_err(at(&incoming))?;
         let roots = Roots::new(library, index.roots()?);
         let store = Self(Arc::new(Shared {
             data: data.clone(),

@@ -16,7 +16,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::errors::{StoreError, at};
+use super::{
+    errors::{StoreError, at},
+    files::INCOMING,
+};
 use crate::limits;
 
 /// A path below the library folder: relative, `/` between its parts, no part empty, `.` or `..`, no NUL byte.
@@ -24,12 +27,13 @@ use crate::limits;
 pub struct LibraryPath(String);
 
 impl LibraryPath {
-    /// None if the text is no such path, a part is longer than 255 bytes, or the whole longer than
+    /// None if the text is no such path or is in the store's own folder, a part is longer than 255 bytes, or the whole longer than
     /// [`limits::store::LIBRARY_PATH_BYTES`].
     pub fn new(path: &str) -> Option<Self> {
         let part_is_fine =
             |part: &str| !matches!(part, "" | "." | "..") && part.len() <= 255 && !part.bytes().any(|byte| byte == 0);
-        (path.len() <= limits::store::LIBRARY_PATH_BYTES && path.split('/').all(part_is_fine))
+        let is_ours = path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(INCOMING));
+        (path.len() <= limits::store::LIBRARY_PATH_BYTES && !is_ours && path.split('/').all(part_is_fine))
             .then(|| Self(path.to_owned()))
     }
 
@@ -174,7 +178,7 @@ mod tests {
             assert!(LibraryPath::new(good).is_some(), "{good}");
         }
         let long = "x".repeat(256);
-        for bad in ["", "/", "/a", "a/", "a//b", "..", "a/../b", ".", "a/./b", "a\0b", &long] {
+        for bad in ["", "/", "/a", "a/", "a//b", "..", "a/../b", ".", "a/./b", "a\0b", ".allibrary/x", &long] {
             assert!(LibraryPath::new(bad).is_none(), "{bad}");
         }
     }

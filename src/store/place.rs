@@ -12,11 +12,10 @@ use rustix::io::Errno;
 
 use super::{
     Fault, ImportError, LibraryPath, Store, StoreError, Verified,
-    download::remove_file,
     errors::at,
-    files::{LIBRARY, Temp, is_same, location, sync_folder},
-    index::{Location, Record},
+    files::{Temp, remove_file, sync_folder},
     paths::Folder,
+    record::{LIBRARY, Location, Record},
     tree,
 };
 use crate::content::ContentId;
@@ -26,10 +25,9 @@ impl Store {
     pub fn place(&self, id: &ContentId, to: &LibraryPath) -> Result<(), StoreError> {
         let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
         let good =
-            record.locations.iter().filter(|it| it.fault.is_none() && !is_at(it, LIBRARY, to.as_str().as_bytes()));
+            record.locations.iter().filter(|it| it.fault.is_none() && !it.is_at(LIBRARY, to.as_str().as_bytes()));
         let mut folders = Vec::new();
-        if record.locations.iter().any(|it| is_at(it, LIBRARY, to.as_str().as_bytes()) && self.stands(it, record.size))
-        {
+        if record.locations.iter().any(|it| it.is_at(LIBRARY, to.as_str().as_bytes()) && self.stands(it, record.size)) {
             return Ok(());
         }
         for from in good.filter(|it| self.stands(it, record.size)) {
@@ -50,7 +48,7 @@ impl Store {
     fn stands(&self, location: &Location, size: u64) -> bool {
         self.open_location(location)
             .and_then(|file| file.metadata())
-            .is_ok_and(|metadata| is_same(location, size, &metadata))
+            .is_ok_and(|metadata| location.is_same(size, &metadata))
     }
 
     fn link_file(
@@ -60,7 +58,11 @@ impl Store {
         id: &ContentId,
         folders: &mut Vec<PathBuf>,
     ) -> Result<Location, StoreError> {
-        let path = self.roots().path(from);
+        let mut path = self.roots().path(from);
+        if from.root != LIBRARY {
+            // A file shared through a symbolic link: the link itself is worth nothing here.
+            path = path.canonicalize().map_err(at(&path))?;
+        }
         let source = Folder::open(path.parent().unwrap_or(Path::new("/")))?;
         let incoming = Folder::open(&self.0.incoming)?;
         let temp = self.0.incoming.join(self.temp_name());
@@ -84,7 +86,8 @@ impl Store {
         self.check_room(size)?;
         let temp = Temp::create(self.0.incoming.join(self.temp_name()))?;
         let path = self.roots().path(from);
-        match self.hash_file(&path, Some(&temp), &mut |_| ()) {
+        let file = self.open_location(from).map_err(at(&path))?;
+        match self.hash_open_file(file, &path, Some(&temp), &mut |_| ()) {
             Ok(hashed) if hashed.id == *id => {}
             Ok(_) | Err(ImportError::Changed { .. } | ImportError::NotAFile { .. }) => return Ok(None),
             Err(ImportError::Unreadable { source, .. }) => return Err(StoreError::io(&path, source)),
@@ -134,7 +137,7 @@ impl Store {
         }
         let (metadata, _) = open().map_err(at(&path))?;
         folders.push(folder.path().to_owned());
-        Ok(location(LIBRARY, to.to_vec(), &metadata))
+        Ok(Location::new(LIBRARY, to.to_vec(), &metadata))
     }
 
     /// Takes a file away from a blob; with the last one goes the blob. A file in the library is deleted unless somebody
@@ -147,7 +150,7 @@ impl Store {
         let mut gone = true;
         self.0.index.change(&[*id], &mut |_, old| {
             let mut record = old?;
-            record.locations.retain(|it| !is_at(it, root, &relative));
+            record.locations.retain(|it| !it.is_at(root, &relative));
             gone = record.locations.is_empty();
             (!gone).then_some(record)
         })?;
@@ -170,7 +173,7 @@ impl Store {
         let Ok(file) = folder.file(name) else { return Ok(()) };
         let path = folder.path().join(name);
         let metadata = file.metadata().map_err(at(&path))?;
-        let known = record.is_some_and(|record| record.locations.iter().any(|it| is_same(it, record.size, &metadata)));
+        let known = record.is_some_and(|record| record.locations.iter().any(|it| it.is_same(record.size, &metadata)));
         if known || holds(&file, id) {
             folder.unlink(name).map_err(at(&path))?;
         }
@@ -193,9 +196,12 @@ impl Store {
         for old in record.locations {
             let path = self.roots().path(&old);
             let base = done;
-            let hashed = self.hash_file(&path, None, &mut |bytes| {
-                done = base + bytes;
-                progress(done);
+            let opened = self.open_location(&old).map_err(|error| ImportError::unreadable(&path, error));
+            let hashed = opened.and_then(|file| {
+                self.hash_open_file(file, &path, None, &mut |bytes| {
+                    done = base + bytes;
+                    progress(done);
+                })
             });
             found.push(match hashed {
                 Ok(hashed) if hashed.id == *id => {
@@ -204,11 +210,11 @@ impl Store {
                         self.keep_outboard(id, outboard, &mut folders)?;
                         self.sync_folders(folders)?;
                     }
-                    location(old.root, old.path, &hashed.metadata)
+                    Location::new(old.root, old.path, &hashed.metadata)
                 }
                 Ok(hashed) => {
                     let fault =
-                        if is_same(&old, record.size, &hashed.metadata) { Fault::Damaged } else { Fault::Changed };
+                        if old.is_same(record.size, &hashed.metadata) { Fault::Damaged } else { Fault::Changed };
                     Location { fault: Some(fault), ..old }
                 }
                 Err(ImportError::Changed { .. }) => Location { fault: Some(Fault::Changed), ..old },
@@ -219,7 +225,7 @@ impl Store {
         self.0.index.change(&[*id], &mut |_, current| {
             let mut record = current?;
             for location in &mut record.locations {
-                if let Some(new) = found.iter().find(|new| is_at(new, location.root, &location.path)) {
+                if let Some(new) = found.iter().find(|new| new.is_at(location.root, &location.path)) {
                     *location = new.clone();
                 }
             }
@@ -237,10 +243,6 @@ impl Store {
 /// Whether the file holds the blob, by reading all of it.
 fn holds(file: &File, id: &ContentId) -> bool {
     file.metadata().is_ok_and(|metadata| tree::hash(file, metadata.len(), None).is_ok_and(|found| found == *id))
-}
-
-pub(super) fn is_at(location: &Location, root: u32, path: &[u8]) -> bool {
-    location.root == root && location.path == path
 }
 
 /// Whether a hard link can't be, but a copy can.

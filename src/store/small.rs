@@ -4,7 +4,7 @@ use std::{os::unix::fs::FileExt, path::PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::{LibraryPath, Store, StoreError, errors::at, files::Temp, index::Location};
+use super::{LibraryPath, Store, StoreError, errors::at, files::Temp, record::Location};
 use crate::{content::ContentId, limits::store::SMALL_FILES_PER_SYNC};
 
 /// A blob in memory, and where it is to stand. For blobs of at most

@@ -497,6 +497,43 @@ fn a_blob_has_many_names() {
 }
 
 #[test]
+fn a_file_shared_through_a_link_can_be_placed() {
+    let dir = TempDir::new().unwrap();
+    let (store, id) = with_file(&dir, b"book");
+    store.remove(&id, &dir.path().join("file.bin")).unwrap();
+    symlink("file.bin", dir.path().join("link")).unwrap();
+    import(&store, &dir.path().join("link"));
+    store.place(&id, &to("c/book")).unwrap();
+    assert!(fs::symlink_metadata(store.library().join("c/book")).unwrap().is_file());
+    assert_eq!(store.info(&id).unwrap().unwrap().paths.len(), 2);
+}
+
+#[test]
+fn many_threads_share_one_store() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let store = &store;
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let number = |at: u32| thread * 1000 + round * 20 + at;
+                    let blobs = (0..20).map(|at| small(&number(at).to_le_bytes(), &format!("c/{}", number(at))));
+                    assert!(
+                        store.put_small(blobs.collect()).unwrap().iter().all(|it| matches!(it, PutOutcome::Stored))
+                    );
+                    for at in 0..20 {
+                        let id = ContentId::of(&number(at).to_le_bytes());
+                        assert_eq!(store.blob(&id).unwrap().read(0..4).unwrap(), number(at).to_le_bytes());
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(store.totals().blobs, 400);
+}
+
+#[test]
 fn removing_takes_library_files_and_leaves_what_is_others() {
     let dir = TempDir::new().unwrap();
     let bytes = content(100_000, 14);
@@ -699,7 +736,7 @@ fn long_values_never_reach_sled() {
         id[31] = at;
         ids.push(ContentId(id));
         let path = [&part; 9].map(|it| it.as_bytes()).join(&b'/');
-        (ContentId(id), 1, index::Location { root: 0, path, mtime_ns: at.into(), inode: 1, fault: None })
+        (ContentId(id), 1, record::Location { root: 0, path, mtime_ns: at.into(), inode: 1, fault: None })
     });
     store.record(located.collect()).unwrap();
     store.add_root(&base.join(&part)).unwrap();
@@ -708,9 +745,7 @@ fn long_values_never_reach_sled() {
     assert_eq!(fs::read_dir(dir.path().join("index/blobs")).unwrap().count(), 0, "sled spilt a value");
     let store = open(dir.path());
     assert!(ids.iter().all(|id| store.info(id).unwrap().is_some()));
-    for id in &ids {
-        store.0.index.change(&[*id], &mut |_, _| None).unwrap();
-    }
+    store.0.index.change(&ids, &mut |_, _| None).unwrap();
     assert_eq!(store.totals(), Totals { blobs: 0, bytes: 0, ..store.totals() });
 }
 
