@@ -67,6 +67,8 @@ pub mod follow {
     pub const RETRY_MIN_MS: u64 = 1_000;
     /// The longest such pause.
     pub const RETRY_MAX_MS: u64 = 60_000;
+    /// A mirror looks this often for files that were found damaged, besides at every change.
+    pub const RESCAN_MS: u64 = 600_000;
     /// Small blobs asked for in one go.
     pub const SMALL_WANTS: usize = 64;
     /// Notices kept at a time.

@@ -38,9 +38,11 @@ impl Library {
     /// The collection of this node with this name, or a new one.
     pub(super) fn own(&self, name: Text<{ limits::library::NAME_BYTES }>) -> Result<Own, LibraryError> {
         let (state, me) = (self.lock(), self.node_id());
-        let known = state.records.iter().find(|(key, record)| key.publisher == me && record.name == *name);
-        if let Some((key, record)) = known {
-            return Ok(Own { key: *key, name, folder: record.folder.clone() });
+        let listed = state.listed.iter().map(|(key, listed)| (key, &listed.name, &listed.folder));
+        let remembered = state.records.iter().map(|(key, record)| (key, &record.name, &record.folder));
+        let known = listed.chain(remembered).find(|(key, known, _)| key.publisher == me && **known == *name);
+        if let Some((key, _, folder)) = known {
+            return Ok(Own { key: *key, name, folder: folder.clone() });
         }
         drop(state);
         let mut id = [0; 16];
@@ -213,7 +215,7 @@ impl Library {
                 bytes += item.size;
             }
         }
-        let Some(mut record) = self.lock().records.get(key).cloned() else { return Ok(()) };
+        let Some(mut record) = self.record(key) else { return Ok(()) };
         if (record.held_items, record.held_bytes) != (items, bytes) {
             (record.held_items, record.held_bytes) = (items, bytes);
             state::put_record(&self.store, *key, &record)?;
@@ -221,6 +223,18 @@ impl Library {
             self.listeners.tell();
         }
         Ok(())
+    }
+
+    /// What is remembered of a collection, or what its manifest says if the index was lost.
+    fn record(&self, key: &CollectionKey) -> Option<Record> {
+        let state = self.lock();
+        let of_manifest = |listed: &Listed| Record {
+            folder: listed.folder.clone(),
+            name: listed.name.clone(),
+            floor: listed.version,
+            ..Record::default()
+        };
+        state.records.get(key).cloned().or_else(|| state.listed.get(key).map(of_manifest))
     }
 
     /// Counts items that have just become complete; written down at the next [`Library::recount`].

@@ -18,6 +18,7 @@ mod names;
 mod page;
 mod publish;
 mod remove;
+mod restore;
 mod root;
 mod search;
 mod serve;

@@ -23,10 +23,18 @@ impl Node {
         Self { folder, library, seed }
     }
 
+    /// A node whose disk is to keep so many bytes free.
+    pub fn with_reserve(seed: u8, reserve_bytes: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = store::Options { reserve_bytes, ..store::Options::default() };
+        let library = open_with(folder.path(), seed, options);
+        Self { folder, library, seed }
+    }
+
     /// Stops and starts.
     pub fn restart(self) -> Self {
         let Self { folder, library, seed } = self;
-        drop(Arc::into_inner(library).expect("nobody else has the library"));
+        drop(library);
         let library = open(folder.path(), seed);
         Self { folder, library, seed }
     }
@@ -41,7 +49,18 @@ impl Node {
 }
 
 fn open(folder: &Path, seed: u8) -> Arc<Library> {
-    let store = Store::open(&folder.join("data"), store::Options::default()).unwrap();
+    open_with(folder, seed, store::Options::default())
+}
+
+fn open_with(folder: &Path, seed: u8, options: store::Options) -> Arc<Library> {
+    // What was stopped may still be at its last piece of work.
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let store = loop {
+        match Store::open(&folder.join("data"), options.clone()) {
+            Err(store::StoreError::Locked { .. }) if std::time::Instant::now() < give_up => std::thread::yield_now(),
+            store => break store.unwrap(),
+        }
+    };
     Arc::new(Library::open(Arc::new(store), &folder.join("data"), SigningKey::from_bytes(&[seed; 32])).unwrap())
 }
 
@@ -260,4 +279,23 @@ fn a_long_add_publishes_on_its_way() {
     let fifth = &node.library.items(&key, 5, 1).unwrap()[0];
     assert_eq!(node.library.item(&key, &fifth.item.path).unwrap().as_ref(), Some(fifth));
     assert_eq!(node.library.search("8191", None, 0, 10).unwrap().total, 1);
+}
+
+#[test]
+fn the_catalogue_outlives_the_index() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1"), ("b/c", "2")]);
+    let copy = AddRequest { copy: true, ..request(&books) };
+    let before = node.library.add(&copy, &mut |_| ()).unwrap().collection;
+    let Node { folder, library, seed } = node;
+    drop(library);
+    fs::remove_dir_all(folder.path().join("data/index")).unwrap();
+    let library = open(folder.path(), seed);
+    let node = Node { folder, library, seed };
+    assert!(!node.library.item(&before.key, "a").unwrap().unwrap().held);
+    node.library.restore(&mut |_| ()).unwrap();
+    assert_eq!(node.library.collections(), std::slice::from_ref(&before));
+    assert!(node.library.item(&before.key, "b/c").unwrap().unwrap().held);
+    let again = node.library.add(&copy, &mut |_| ()).unwrap();
+    assert_eq!((again.collection.key, again.unchanged), (before.key, 2));
 }

@@ -1,6 +1,11 @@
 //! Fetching what is missing from one peer.
 
-use std::{mem, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use smol::channel::Receiver;
 
@@ -13,7 +18,7 @@ use crate::{
     content::CollectionKey,
     library::{Item, LibraryError, Summary, wait::with, wait::within},
     limits::{
-        follow::{RETRY_MAX_MS, RETRY_MIN_MS, SMALL_WANTS},
+        follow::{RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SMALL_WANTS},
         transfer::SMALL_BYTES,
     },
     status::NoticeLevel,
@@ -63,24 +68,29 @@ pub(super) async fn run<C: Connect>(
     wake: Receiver<()>,
 ) -> FollowEnd {
     let mut changes = follower.library.subscribe();
-    let mut runner = Runner { follower, peer, lane, stream: None, fetched: false, again: false, handle: None };
+    let done = BTreeMap::new();
+    let mut runner = Runner { follower, peer, lane, stream: None, fetched: false, again: false, handle: None, done };
     let (mut pause, mut first) = (None, true);
     loop {
         let news = smol::future::or(async { _ = wake.recv().await }, changes.changed());
-        let woken = match pause {
-            Some(pause) => within(pause, news).await.is_some(),
-            None => {
-                news.await;
-                true
-            }
-        };
+        let woken = within(pause.unwrap_or(Duration::from_millis(RESCAN_MS)), news).await.is_some();
+        if !woken && pause.is_none() {
+            // Files may have been found damaged meanwhile.
+            runner.done.clear();
+        }
         (runner.fetched, runner.again) = (false, false);
-        let keys = runner.keys();
+        let states = runner.states();
+        let keys: Vec<CollectionKey> = states.keys().copied().collect();
         let stop = runner.pass(&keys).await;
         runner.handle = None;
         if runner.fetched || (first && !keys.is_empty()) {
             first = false;
             runner.settle(keys).await;
+        }
+        if stop.is_ok() && !runner.again && !runner.fetched {
+            // What changed meanwhile is looked at again.
+            let now = runner.states();
+            runner.done.extend(states.into_iter().filter(|(key, state)| now.get(key) == Some(state)));
         }
         let longer = pause
             .filter(|_| !woken && !runner.fetched)
@@ -109,15 +119,22 @@ struct Runner<'a, C: Connect> {
     again: bool,
     /// The transfer that people are shown.
     handle: Option<(CollectionKey, Arc<Handle>)>,
+    /// Version and items held of collections where nothing was left to be done.
+    done: BTreeMap<CollectionKey, (u64, u64)>,
 }
 
 impl<C: Connect> Runner<'_, C> {
-    /// The mirrored collections that the peer has.
-    fn keys(&self) -> Vec<CollectionKey> {
+    /// The mirrored collections that the peer has and where something may be missing: version and items held.
+    fn states(&self) -> BTreeMap<CollectionKey, (u64, u64)> {
         let Follower { library, policy, .. } = &**self.follower;
         let heads = self.peer.heads();
-        let all = library.collections().into_iter().filter(|it| !it.mine && policy.wants(&it.key, &it.name));
-        all.map(|it| it.key).filter(|key| heads.iter().any(|head| head.collection == *key)).collect()
+        let all = library.collections().into_iter().filter(|it| {
+            !it.mine
+                && policy.wants(&it.key, &it.name)
+                && self.done.get(&it.key) != Some(&(it.version, it.held_items))
+                && heads.iter().any(|head| head.collection == it.key)
+        });
+        all.map(|it| (it.key, (it.version, it.held_items))).collect()
     }
 
     /// Once over everything.

@@ -140,7 +140,10 @@ impl Notices {
     }
 
     pub fn list(&self) -> Vec<Notice> {
-        lock(&self.0).values().cloned().collect()
+        let mut notices: Vec<Notice> = lock(&self.0).values().cloned().collect();
+        // The lanes of a peer say the same next to each other.
+        notices.dedup();
+        notices
     }
 }
 

@@ -72,7 +72,8 @@ fn scan_collection(
     let library = &follower.library;
     let Some(manifest) = library.manifest(&summary.key)? else { return Ok(()) };
     let all = library.collections();
-    let about = format!("bytes of {}", summary.key.publisher);
+    // Each lane sees only its own.
+    let about = format!("bytes of {} {lane:?}", summary.key.publisher);
     let (mut wanted_bytes, mut is_full) = (0, false);
     for item in manifest.items_from(*offset)? {
         let item = item?;

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{Connect, FollowEnd, Follower, Peer};
 use crate::{
+    content::CollectionKey,
     library::{
         LibraryError, ManifestError, Root, RootError,
         apply::Adopted,
@@ -85,6 +86,10 @@ pub(super) async fn run<C: Connect>(follower: &Arc<Follower>, peer: &Peer<C>, wa
                 }
                 Err(error) => {
                     log::info!("collection {:?} of peer {}: {error}", &*head.name, peer.node);
+                    if let SyncError::Library(error) = &error {
+                        let text = format!("{:?} is not mirrored any further: {error}", &*head.name);
+                        follower.notices.put(&about(&head.collection), NoticeLevel::Error, text);
+                    }
                     session.stream = None;
                     all_well = false;
                 }
@@ -96,6 +101,11 @@ pub(super) async fn run<C: Connect>(follower: &Arc<Follower>, peer: &Peer<C>, wa
             _ => Some(RETRY_MIN_MS),
         };
     }
+}
+
+/// What notices about a collection are about.
+fn about(key: &CollectionKey) -> String {
+    format!("collection {}", key.id)
 }
 
 struct Session<'a, C: Connect> {
@@ -125,7 +135,7 @@ impl<C: Connect> Session<'_, C> {
                 head.version, root.version
             )));
         }
-        let about = format!("collection {}", key.id);
+        let about = about(&key);
         if !mine && !policy.wants(&key, &root.name) {
             return Ok(true);
         }

@@ -330,8 +330,8 @@ fn two_peers_share_the_work() {
 #[test]
 fn caps_stop_a_stranger_and_say_so() {
     let (a, b) = (Node::new(1), Node::new(2));
-    let big = "x".repeat(1000);
-    a.add(&library_of(a.folder.path(), &[("a", &*big), ("b", "12"), ("c", &big)]));
+    let big = ["x", "y"].map(|letter| letter.repeat(1000));
+    a.add(&library_of(a.folder.path(), &[("a", &*big[0]), ("b", "12"), ("c", &*big[1])]));
     a.add(&folder(a.folder.path(), "Many", &[("1", ""), ("2", ""), ("3", ""), ("4", "")]));
     let policy = Policy { max_bytes_per_publisher: 1500, max_items_per_publisher: 4, ..policy() };
     let following = b.follow_by(policy, Link::to(&a));
@@ -523,4 +523,93 @@ fn hostile_paths_stay_in_the_folder() {
     assert_eq!(files.len(), paths.len(), "{files:?}");
     assert!(files.keys().all(|path| path.starts_with("_") && !path.contains([':', '\\', '\u{202e}'])), "{files:?}");
     following.stop();
+}
+
+#[test]
+fn a_full_disk_stops_the_mirror_and_says_so() {
+    let (a, b) = (Node::new(1), Node::with_reserve(2, u64::MAX / 2));
+    a.add(&library_of(a.folder.path(), &[("a", "1")]));
+    let following = b.follow(Link::to(&a));
+    until("it says so", || following.follower.notices().iter().any(|notice| notice.text.contains("no space left")));
+    assert_eq!(b.files(), BTreeMap::new());
+    assert!(!following.task.is_finished(), "it waits for room");
+    following.stop();
+}
+
+#[test]
+fn a_mirror_goes_on_where_it_was_stopped() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let content: String = (0..4_000_000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    a.add(&library_of(a.folder.path(), &[("film", &*content)]));
+    let following = b.follow(Link::to(&a));
+    let bytes_done = |it: &Following| it.follower.transfers(Instant::now()).first().map_or(0, |it| it.bytes_done);
+    let first = Arc::clone(&following.link.blobs);
+    until("some is here", || bytes_done(&following) > 500_000 || b.is_whole("Books", 1));
+    following.stop();
+    let b = b.restart();
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    let sent = first.load(Relaxed) + following.link.blobs.load(Relaxed);
+    assert!(sent < content.len() as u64 + 3 * 1024 * 1024, "{sent} bytes sent");
+    assert_eq!(b.files()["Books/film"], content);
+    following.stop();
+}
+
+#[test]
+fn a_damaged_mirror_file_is_fetched_again() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let key = a.add(&library_of(a.folder.path(), &[("a", "good"), ("b", "1")])).collection.key;
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    let id = b.library.item(&key, "a").unwrap().unwrap().item.id;
+    fs::write(b.library.store().library().join("Books/a"), "evil").unwrap();
+    assert!(matches!(b.library.store().verify(&id, &mut |_| ()).unwrap(), crate::store::Verified::Bad(_)));
+    b.library.rescan().unwrap();
+    until("it is good again", || b.files().get("Books/a").is_some_and(|content| content == "good"));
+    until("it is counted", || b.is_whole("Books", 1));
+    following.stop();
+}
+
+#[test]
+fn the_server_answers_what_it_can() {
+    let node = Node::new(1);
+    let key = node.add(&library_of(node.folder.path(), &[("a", "1")])).collection.key;
+    let nobody = CollectionKey { publisher: NodeId([0; 32]), ..key };
+    block_on(async {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let server = smol::spawn(serve(there, Arc::clone(&node.library)));
+        let mut ask = async |frame: crate::wire::Frame| {
+            write_frame(&mut here, frame.kind, &frame.body).await.unwrap();
+            read_frame(&mut here, Reply::MAX_BYTES).await.unwrap().unwrap()
+        };
+        let code = |frame: crate::wire::Frame| {
+            assert_eq!(frame.kind, crate::wire::KIND_ERROR);
+            crate::wire::decode::<crate::wire::ErrorReply>(&frame.body).unwrap().code
+        };
+        use crate::wire::{ErrorCode, Frame};
+        assert_eq!(code(ask(Frame { kind: 77, body: vec![1, 2] }).await), ErrorCode::UnknownKind);
+        assert_eq!(code(ask(Frame { kind: 2, body: vec![1, 2] }).await), ErrorCode::BadRequest);
+        let root = |key| Request::Root(catalogue::RootRequest { collection: key }).to_frame();
+        assert_eq!(code(ask(root(nobody)).await), ErrorCode::NotFound);
+        let bytes = node.library.root_bytes(&key).unwrap().unwrap();
+        let page = Root::verify(&bytes).unwrap().pages[0];
+        assert_eq!(Reply::from_frame(ask(root(key)).await).unwrap(), Reply::Root(bytes));
+        let pages =
+            |key, hash| Request::Pages(catalogue::PagesRequest { collection: key, hashes: vec![hash] }).to_frame();
+        assert_eq!(Reply::from_frame(ask(pages(nobody, page)).await).unwrap(), Reply::Page(vec![]));
+        assert_eq!(Reply::from_frame(ask(pages(key, [0; 32])).await).unwrap(), Reply::Page(vec![]));
+        let sent = node.library.page_bytes(&key, &[page]).unwrap().remove(0).unwrap();
+        assert_eq!(Reply::from_frame(ask(pages(key, page)).await).unwrap(), Reply::Page(sent));
+        let heads = ask(Request::Watch(Watch {}).to_frame()).await;
+        let Ok(Reply::Heads(heads)) = Reply::from_frame(heads) else { panic!("no heads") };
+        assert_eq!(heads.heads, node.library.heads());
+        // And again after a change.
+        node.add(&folder(node.folder.path(), "More", &[("b", "2")]));
+        let Ok(Reply::Heads(heads)) = Reply::from_frame(read_frame(&mut here, 1 << 16).await.unwrap().unwrap()) else {
+            panic!("no heads")
+        };
+        assert_eq!(heads.heads.len(), 2);
+        drop(here);
+        server.await.unwrap();
+    });
 }
