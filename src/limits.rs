@@ -65,6 +65,8 @@ pub mod follow {
     pub const HEADS_INTERVAL_MS: u64 = 250;
     /// The first pause after something did not work; it doubles each time.
     pub const RETRY_MIN_MS: u64 = 1_000;
+    /// Between two looks at a full disk.
+    pub const NO_SPACE_RETRY_MS: u64 = 10_000;
     /// The longest such pause.
     pub const RETRY_MAX_MS: u64 = 60_000;
     /// A mirror looks this often for files that were found damaged, besides at every change.

@@ -255,5 +255,4 @@ async fn accept(mut streams: libp2p_stream::IncomingStreams, protocol: &'static 
 }
 
 #[cfg(test)]
-#[path = "service_tests.rs"]
 mod tests;

@@ -21,8 +21,12 @@ use self::{
 };
 use crate::{
     config::{Ciphers, Config},
+    content::NodeId,
     kiosk::{Kiosk, KioskError, Site},
-    library::follow::{Follower, Only, Policy},
+    library::{
+        Library,
+        follow::{Follower, Only, Policy},
+    },
     network::{self, Network, NetworkError, identity::Keypair, mdns, tls::CipherPolicy},
     peers::{self, PeerManager, Source},
     status::NodeStatus,
@@ -66,7 +70,7 @@ impl Node {
         log::debug!("1/5 opening the store in {}", config.data.display());
         let (library, keypair) = ops::open(config)?;
         let library = Arc::new(library);
-        let follower = config.mirror.enabled.then(|| Follower::new(library.clone(), policy(config)));
+        let follower = Follower::new(library.clone(), policy(config, library.node_id()));
         let manager = PeerManager::new(peers::Options {
             me: library.node_id(),
             max_peers: config.network.max_peers as usize,
@@ -92,6 +96,7 @@ impl Node {
         let tasks = vec![
             smol::spawn(peering),
             smol::spawn(uploads::serve_all(state.clone(), started.incoming)),
+            smol::spawn(watch_faults(state.library.clone())),
             smol::spawn(async move { server.serve(handler).await }),
         ];
         let page = kiosk.map(|kiosk| {
@@ -137,13 +142,29 @@ impl Node {
     }
 }
 
-fn policy(config: &Config) -> Policy {
+/// What is mirrored. A node that mirrors nobody follows itself: from a mirror it may learn of versions that it published before
+/// its own data was lost or set back, and must count on from there.
+fn policy(config: &Config, me: NodeId) -> Policy {
     let mirror = &config.mirror;
     Policy {
-        only: mirror.only.iter().map(String::as_str).map(only_of).collect(),
+        only: match mirror.enabled {
+            true => mirror.only.iter().map(String::as_str).map(only_of).collect(),
+            false => vec![Only::Publisher(me)],
+        },
         max_bytes_per_publisher: mirror.max_bytes_per_publisher.0,
         max_items_per_publisher: mirror.max_items_per_publisher,
         max_collections_per_publisher: mirror.max_collections_per_publisher.into(),
+    }
+}
+
+/// Has the collections counted anew whenever a file turned out to be bad, so that followers fetch it again.
+async fn watch_faults(library: Arc<Library>) {
+    let faults = library.store().faults();
+    while faults.recv().await.is_ok() {
+        let library = library.clone();
+        if let Err(error) = smol::unblock(move || library.rescan()).await {
+            log::warn!("looking for what is missing: {error}");
+        }
     }
 }
 

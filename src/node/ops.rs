@@ -44,7 +44,14 @@ pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
         log::info!("this node is {} from now on", keypair.node_id());
     }
     let key = SigningKey::from_bytes(&keypair.secret_bytes());
-    Ok((Library::open(Arc::new(store), &config.data, key)?, keypair))
+    let needs_rebuild = store.needs_rebuild()?;
+    let library = Library::open(Arc::new(store), &config.data, key)?;
+    if needs_rebuild {
+        log::warn!("the index was lost: looking for the files of the library");
+        library.restore(&mut |path| log::debug!("found {path}"))?;
+        library.store().set_rebuilt()?;
+    }
+    Ok((library, keypair))
 }
 
 /// Does what is asked. [`Request::Status`] is for a node alone, and refused.

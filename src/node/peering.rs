@@ -150,22 +150,21 @@ impl Connect for Connector {
     }
 }
 
-/// One task for each connected peer whose collections are mirrored.
+/// One task for each connected peer: it takes what is to be mirrored.
 struct Following {
-    follower: Option<Arc<Follower>>,
+    follower: Arc<Follower>,
     connector: Connector,
     tasks: HashMap<NodeId, smol::Task<()>>,
 }
 
 impl Following {
     fn update(&mut self, node: NodeId, connected: bool) {
-        let Some(follower) = &self.follower else { return };
         if !connected {
             // Dropping the task ends it; what it had verified is kept.
             self.tasks.remove(&node);
             return;
         }
-        let (follower, connector) = (follower.clone(), self.connector.clone());
+        let (follower, connector) = (self.follower.clone(), self.connector.clone());
         self.tasks.entry(node).or_insert_with(|| smol::spawn(follow(follower, node, connector)));
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) struct State {
     pub(super) library: Arc<Library>,
-    pub(super) follower: Option<Arc<Follower>>,
+    pub(super) follower: Arc<Follower>,
     pub(super) peering: Peering,
     pub(super) uploads: Uploads,
     page: OnceLock<SocketAddr>,
@@ -31,12 +31,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(
-        library: Arc<Library>,
-        follower: Option<Arc<Follower>>,
-        peering: Peering,
-        config: &Config,
-    ) -> Self {
+    pub(super) fn new(library: Arc<Library>, follower: Arc<Follower>, peering: Peering, config: &Config) -> Self {
         Self {
             library,
             follower,
@@ -61,9 +56,8 @@ impl State {
     /// Everything as it is now; may block for a moment.
     pub(super) fn status(&self) -> NodeStatus {
         let totals = self.library.store().totals();
-        let follower = self.follower.as_deref();
         let mut notices = self.peering.notices();
-        notices.extend(follower.map(Follower::notices).unwrap_or_default());
+        notices.extend(self.follower.notices());
         NodeStatus {
             node: self.library.node_id().to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -71,7 +65,7 @@ impl State {
             pages: self.page().map(page_addresses).unwrap_or_default(),
             listen: self.peering.listen(),
             peers: self.peering.peers(),
-            transfers: follower.map(|follower| follower.transfers(clock::now())).unwrap_or_default(),
+            transfers: self.follower.transfers(clock::now()),
             store: StoreStatus {
                 collections: self.library.heads().len() as u64,
                 blobs: totals.blobs,

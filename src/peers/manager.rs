@@ -333,5 +333,4 @@ impl PeerManager {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

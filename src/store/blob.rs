@@ -91,7 +91,7 @@ impl Store {
         if let Some(fault) = fault {
             log::warn!("{} is {fault}", self.roots().path(location).display());
         }
-        self.0.index.change(&[*id], &mut |_, record| {
+        let changed = self.0.index.change(&[*id], &mut |_, record| {
             let mut record = record?;
             for known in &mut record.locations {
                 // Not if it was imported again meanwhile.
@@ -102,7 +102,11 @@ impl Store {
                 }
             }
             Some(record)
-        })
+        });
+        if fault.is_some() {
+            self.tell_fault();
+        }
+        changed
     }
 }
 

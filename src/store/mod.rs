@@ -54,6 +54,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use smol::channel::{Receiver, Sender};
 
 pub use blob::Blob;
 pub use download::Download;
@@ -85,6 +86,8 @@ struct Shared {
     /// Held while names in the library change.
     naming: Mutex<()>,
     next_temp: AtomicU64,
+    /// Full while a fault was found that nobody has been told of.
+    faults: (Sender<()>, Receiver<()>),
     _lock: Lock,
 }
 
@@ -227,6 +230,7 @@ impl Store {
             partials: Mutex::default(),
             naming: Mutex::default(),
             next_temp: AtomicU64::new(0),
+            faults: smol::channel::bounded(1),
             _lock: lock,
         }));
         store.clean_temporary_files()?;
@@ -243,6 +247,17 @@ impl Store {
     /// Writes down that the index was filled again.
     pub fn set_rebuilt(&self) -> Result<(), StoreError> {
         self.0.index.set_filled()
+    }
+
+    /// Becomes ready whenever a file was found missing, changed or damaged since it was last asked: while it was read for a
+    /// reader or a peer, or by [`Store::verify`].
+    pub fn faults(&self) -> Receiver<()> {
+        self.0.faults.1.clone()
+    }
+
+    fn tell_fault(&self) {
+        // One that nobody has taken yet tells of this one too.
+        let _ = self.0.faults.0.try_send(());
     }
 
     /// The folder of finished files.

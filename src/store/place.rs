@@ -232,6 +232,9 @@ impl Store {
             Some(record)
         })?;
         let bad = found.iter().all(|it| it.fault.is_some());
+        if bad {
+            self.tell_fault();
+        }
         Ok(if bad {
             Verified::Bad(found.first().and_then(|it| it.fault).unwrap_or(Fault::Missing))
         } else {

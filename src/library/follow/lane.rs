@@ -18,7 +18,7 @@ use crate::{
     content::CollectionKey,
     library::{Item, LibraryError, Summary, wait::with, wait::within},
     limits::{
-        follow::{RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SMALL_WANTS},
+        follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SMALL_WANTS},
         transfer::SMALL_BYTES,
     },
     status::NoticeLevel,
@@ -275,7 +275,7 @@ impl<C: Connect> Runner<'_, C> {
                 let text =
                     format!("mirroring has stopped: {error}. What is here is served; it goes on when there is room");
                 self.follower.notices.put(SPACE, NoticeLevel::Error, text);
-                Err(Stop::After(Duration::from_millis(RETRY_MAX_MS)))
+                Err(Stop::After(Duration::from_millis(NO_SPACE_RETRY_MS)))
             }
             FetchError::Io(_) | FetchError::Timeout => {
                 log::info!("from peer {}: {error}", self.peer.node);
