@@ -1,0 +1,205 @@
+//! Real nodes: the program itself, in a data folder of its own, on this machine or in a [`Host`](super::netns::Host).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::netns::Host;
+
+/// How long anything may take before a test fails; no test passes by waiting.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where the program runs and keeps its data; not whether it runs.
+#[derive(Clone)]
+pub struct Place<'a> {
+    /// A folder of its own; the data folder is `node` in it.
+    pub folder: PathBuf,
+    host: Option<&'a Host>,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl<'a> Place<'a> {
+    /// A place on this machine.
+    pub fn here(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), host: None, environment: Vec::new() }
+    }
+
+    /// A place on a host of its own.
+    pub fn on(host: &'a Host, folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), host: Some(host), environment: Vec::new() }
+    }
+
+    /// With an environment variable set.
+    pub fn with(mut self, key: &'static str, value: &str) -> Self {
+        self.environment.push((key, value.into()));
+        self
+    }
+
+    /// The program with these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let program = env!("CARGO_BIN_EXE_allibrary");
+        let mut command = self.host.map_or_else(|| Command::new(program), |host| host.command(program));
+        // Nothing of the machine's own configuration or nodes takes part.
+        let run = self.folder.join("run");
+        fs::create_dir_all(&run).expect("a test's own folder");
+        command.env("HOME", &self.folder).env("XDG_RUNTIME_DIR", run);
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
+        command.arg("--data").arg(self.folder.join("node")).args(arguments);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program was built for this test")
+    }
+
+    /// Runs a command that must succeed; what it prints.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?} failed: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("the program prints UTF-8")
+    }
+
+    /// Runs a command with `--json`; one value for each line that it prints.
+    pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let mut all = vec!["--json"];
+        all.extend(arguments);
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+        self.ok(&all).lines().map(parse).collect()
+    }
+
+    /// Starts a node; it is ready when this returns.
+    pub fn start(&self, arguments: &[&str]) -> Node<'a> {
+        let mut all = vec!["-v", "run"];
+        all.extend(arguments);
+        let mut command = self.command(&all);
+        let log = self.folder.join("log");
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log).expect("the folder is there");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a descriptor is to be had"))
+            .stderr(file)
+            .spawn()
+            .expect("the program was built for this test");
+        let mut node = Node { place: self.clone(), child, log };
+        node.wait_for("the node to answer", |_| true);
+        node
+    }
+}
+
+/// A running node; killed when dropped.
+pub struct Node<'a> {
+    place: Place<'a>,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Node<'_> {
+    /// The folder with the finished files of a mirror.
+    pub fn library(&self) -> PathBuf {
+        self.place.folder.join("node/library")
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `status` says, once there is somebody to ask.
+    pub fn status(&self) -> Option<Value> {
+        let output = self.place.run(&["--json", "status"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("status prints one JSON value"))
+    }
+
+    /// Waits until `status` shows something.
+    pub fn wait_for(&mut self, what: &str, shown: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.status();
+            if let Some(status) = status.as_ref().filter(|status| shown(status)) {
+                return status.clone();
+            }
+            let ended = self.child.try_wait().expect("the child is ours");
+            assert!(ended.is_none(), "the node ended ({ended:?}) before {what}:\n{}", self.log());
+            let state = status.map_or_else(|| "no answer".into(), |status| status.to_string());
+            assert!(Instant::now() < deadline, "no sign of {what}: {state}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until `count` peers are connected.
+    pub fn wait_for_peers(&mut self, count: usize) {
+        let connected = |peer: &&Value| peer["state"] == "connected";
+        self.wait_for(&format!("{count} peers"), |status| {
+            status["peers"].as_array().is_some_and(|peers| peers.iter().filter(connected).count() >= count)
+        });
+    }
+
+    /// Waits until `count` blobs are complete.
+    pub fn wait_for_blobs(&mut self, count: u64) {
+        self.wait_for(&format!("{count} blobs"), |status| status["store"]["blobs"].as_u64() >= Some(count));
+    }
+
+    /// Waits until nothing is being fetched.
+    pub fn wait_for_idle(&mut self) {
+        self.wait_for("the end of all transfers", |status| status["transfers"].as_array().is_some_and(Vec::is_empty));
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).expect("the log was made at the start")).into_owned()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the child is ours");
+        self.child.wait().expect("the child is ours").code()
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Files by their path from some folder.
+pub type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Every file below a folder.
+pub fn files_below(folder: &Path) -> Files {
+    let mut files = Files::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
+            match entry.file_type().expect("the file system tells").is_dir() {
+                true => folders.push(entry.path()),
+                false => {
+                    let path = entry.path().strip_prefix(folder).expect("it is below").to_path_buf();
+                    files.insert(path, fs::read(entry.path()).expect("a test's own file"));
+                }
+            }
+        }
+    }
+    files
+}
