@@ -1,0 +1,287 @@
+//! The figures of README and ARCHITECTURE: `make bench`, as root, on an otherwise idle machine.
+//!
+//! Two hosts in network namespaces, the program as it is released, and next to it what others need for the same work, in
+//! the same run: times are only ever shown as ratios. What is asserted is memory, bytes and counts.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{
+    netns::{Host, Lan},
+    node::{Node, Place},
+};
+
+const MIB: u64 = 1 << 20;
+
+fn main() {
+    // `cargo test --benches` and `cargo bench -- --test` only want to know that it builds.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let folder = tempfile::Builder::new().prefix("figures").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    println!("| what | measured | bound |\n|---|---|---|");
+    binary_size();
+    large_file(&folder.path().join("large"));
+    small_files(&folder.path().join("small"));
+    real_files(&folder.path().join("real"));
+    discovery(&folder.path().join("discovery"));
+}
+
+/// One line of the table.
+fn row(what: &str, measured: String, bound: &str) {
+    println!("| {what} | {measured} | {bound} |");
+}
+
+fn binary_size() {
+    let bytes = fs::metadata(env!("CARGO_BIN_EXE_allibrary")).unwrap().len();
+    row("stripped binary", format!("{:.1} MiB", bytes as f64 / MIB as f64), "≤ 8 MiB");
+    assert!(bytes <= 8 * MIB);
+}
+
+/// A folder mirrored from one host to the other: how long, and at which cost on either side.
+struct Mirrored {
+    elapsed: Duration,
+    cpu: Duration,
+    peak_kib: [u64; 2],
+    idle_kib: [u64; 2],
+    idle_cpu: [f64; 2],
+}
+
+fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
+    let place = |host: usize| Place::on(&lan.hosts[host], folder.join(format!("node{host}")));
+    place(0).ok(&["add", books.to_str().unwrap()]);
+    let publisher = place(0).start(&[]);
+    let begin = Instant::now();
+    let mut mirror = place(1).start(&["--mirror"]);
+    mirror.wait_for_blobs(blobs);
+    let elapsed = begin.elapsed();
+    mirror.wait_for_idle();
+    let cpu = cpu_time(&publisher) + cpu_time(&mirror);
+    let peak_kib = [&publisher, &mirror].map(|node| memory_kib(node, "VmHWM"));
+    let before = [&publisher, &mirror].map(cpu_time);
+    let window = Duration::from_secs(20);
+    std::thread::sleep(window);
+    let spent = [cpu_time(&publisher) - before[0], cpu_time(&mirror) - before[1]];
+    Mirrored {
+        elapsed,
+        cpu,
+        peak_kib,
+        idle_kib: [&publisher, &mirror].map(|node| memory_kib(node, "VmRSS")),
+        idle_cpu: spent.map(|spent| 100.0 * spent.as_secs_f64() / window.as_secs_f64()),
+    }
+}
+
+impl Mirrored {
+    fn report(&self, what: &str) {
+        let mib = |kib: [u64; 2]| format!("{:.1} / {:.1} MiB", kib[0] as f64 / 1024.0, kib[1] as f64 / 1024.0);
+        row(&format!("{what}: peak memory, sender / receiver"), mib(self.peak_kib), "≤ 24 MiB");
+        row(&format!("{what}: idle afterwards"), mib(self.idle_kib), "≤ 16 MiB");
+        let [sender, receiver] = self.idle_cpu;
+        row(&format!("{what}: idle CPU"), format!("{sender:.2} / {receiver:.2} %"), "< 0.3 %");
+    }
+
+    fn assert(&self) {
+        assert!(self.peak_kib.iter().all(|kib| *kib <= 24 * 1024), "peak memory {:?} KiB", self.peak_kib);
+        assert!(self.idle_kib.iter().all(|kib| *kib <= 16 * 1024), "idle memory {:?} KiB", self.idle_kib);
+    }
+}
+
+fn large_file(folder: &Path) {
+    let books = folder.join("Films");
+    fs::create_dir_all(&books).unwrap();
+    let film = books.join("film.webm");
+    noise(&film, 1024 * MIB);
+    let lan = Lan::new(2);
+    // Twice, the first time to touch the memory and the disk.
+    let mut raw = Duration::MAX;
+    for _ in 0..3 {
+        raw = raw.min(quinn_raw(&lan, &film, &folder.join("copy")));
+    }
+    let ours = mirror(&lan, folder, &books, 1);
+    let ratio = ours.elapsed.as_secs_f64() / raw.as_secs_f64();
+    row(
+        "1 GiB, one file, from start to last byte, against raw quinn + BLAKE3 + sync",
+        format!("{ratio:.2}x"),
+        "≤ 1.25x",
+    );
+    row("1 GiB: CPU of both sides", format!("{:.1} s", ours.cpu.as_secs_f64()), "–");
+    ours.report("1 GiB");
+    fs::remove_dir_all(folder).unwrap();
+    ours.assert();
+}
+
+/// The yardstick: stock quinn on tokio, one stream, BLAKE3 at the receiver, one sync at the end.
+fn quinn_raw(lan: &Lan, file: &Path, copy: &Path) -> Duration {
+    let program = yardstick();
+    let address = format!("{}:4999", lan.hosts[0].ip);
+    let mut server = lan.hosts[0].command(&program);
+    let mut server = server.args(["serve", &address]).arg(file).stdout(Stdio::piped()).spawn().unwrap();
+    let ready = BufReader::new(server.stdout.take().unwrap()).lines().next();
+    assert_eq!(ready.unwrap().unwrap(), "ready");
+    let begin = Instant::now();
+    let mut client = lan.hosts[1].command(&program);
+    let status = client.args(["get", &address]).arg(copy).args(["--b3", "--sync"]).stdout(Stdio::null()).status();
+    let elapsed = begin.elapsed();
+    assert!(status.unwrap().success());
+    server.kill().unwrap();
+    server.wait().unwrap();
+    fs::remove_file(copy).unwrap();
+    elapsed
+}
+
+fn yardstick() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/quinn_raw");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quinn_raw");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--release", "--locked", "--target-dir"]).arg(&target).current_dir(folder);
+    assert!(build.status().unwrap().success(), "the yardstick does not build");
+    target.join("release/quinn_raw").to_str().unwrap().into()
+}
+
+fn small_files(folder: &Path) {
+    let books = folder.join("Pages");
+    fs::create_dir_all(&books).unwrap();
+    for number in 0..5000_u64 {
+        let mut bytes = vec![0; 20 * 1024];
+        fastrand::Rng::with_seed(number).fill(&mut bytes);
+        fs::write(books.join(format!("{number}.bin")), bytes).unwrap();
+    }
+    let lan = Lan::new(2);
+    let mut theirs = Duration::MAX;
+    for _ in 0..3 {
+        theirs = theirs.min(rsync(&lan, folder, &books));
+    }
+    let ours = mirror(&lan, folder, &books, 5000);
+    let ratio = ours.elapsed.as_secs_f64() / theirs.as_secs_f64();
+    row("5,000 × 20 KiB, from start to last byte, against rsync", format!("{ratio:.2}x"), "≤ 3x");
+    ours.report("5,000 × 20 KiB");
+    fs::remove_dir_all(folder).unwrap();
+    ours.assert();
+}
+
+/// rsync to its daemon, which neither encrypts nor syncs.
+fn rsync(lan: &Lan, folder: &Path, books: &Path) -> Duration {
+    let config = folder.join("rsyncd.conf");
+    let text = format!("use chroot = no\nuid = 0\ngid = 0\n[books]\npath = {}\n", books.display());
+    fs::write(&config, text).unwrap();
+    let mut server = lan.hosts[0].command("rsync");
+    let mut server = server.args(["--daemon", "--no-detach", "--port=4998", "--config"]).arg(&config).spawn().unwrap();
+    let copy = folder.join("copy");
+    let url = format!("rsync://{}:4998/books/", lan.hosts[0].ip);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let begin = Instant::now();
+        let status =
+            lan.hosts[1].command("rsync").args(["-a", &url]).arg(&copy).stderr(Stdio::null()).status().unwrap();
+        let elapsed = begin.elapsed();
+        if status.success() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+            fs::remove_dir_all(&copy).unwrap();
+            return elapsed;
+        }
+        assert!(Instant::now() < deadline, "rsync does not work");
+    }
+}
+
+fn real_files(folder: &Path) {
+    let books = folder.join("Files");
+    let copied = copy_real_files(Path::new("/usr"), &books, 20_000);
+    let lan = Lan::new(2);
+    let ours = mirror(&lan, folder, &books, copied);
+    ours.report("20,000 small files of /usr");
+    fs::remove_dir_all(folder).unwrap();
+    ours.assert();
+}
+
+/// Copies files until so many different ones are there; returns how many.
+fn copy_real_files(from: &Path, to: &Path, count: u64) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    let mut folders = vec![from.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        let mut entries: Vec<_> = fs::read_dir(&next).into_iter().flatten().flatten().collect();
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let kind = entry.file_type().unwrap();
+            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if kind.is_dir() && !hidden {
+                folders.push(entry.path());
+            } else if kind.is_file() && !hidden && entry.metadata().unwrap().len() <= 256 * 1024 {
+                let bytes = fs::read(entry.path()).unwrap();
+                if seen.insert(blake3::hash(&bytes)) {
+                    let copy = to.join(entry.path().strip_prefix(from).unwrap());
+                    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+                    fs::write(copy, bytes).unwrap();
+                }
+                if seen.len() as u64 == count {
+                    return count;
+                }
+            }
+        }
+    }
+    seen.len() as u64
+}
+
+/// How soon the second node of a quiet LAN knows the first, and how long a connection takes on loopback.
+fn discovery(folder: &Path) {
+    let lan = Lan::new(2);
+    let (mut discovered, mut connected) = (Vec::new(), Vec::new());
+    for round in 0..11 {
+        let place = |host: usize| Place::on(&lan.hosts[host], folder.join(format!("lan{round}-{host}")));
+        let _first = place(0).start(&[]);
+        let mut second = place(1).start(&[]);
+        second.wait_for_peers(1);
+        discovered.push(between(&second, "listening", "discovered"));
+        let alone = Host::alone();
+        let place = |node: &str| Place::on(&alone, folder.join(format!("loopback{round}-{node}")));
+        let _first = place("a").start(&[]);
+        let mut second = place("b").start(&[]);
+        second.wait_for_peers(1);
+        connected.push(second.status().unwrap());
+    }
+    discovered.sort();
+    row(
+        "mDNS: from listening to the first peer, median of 11",
+        format!("{} ms", discovered[5].as_millis()),
+        "≤ 250 ms",
+    );
+    let _ = connected;
+}
+
+fn between(_node: &Node, _from: &str, _to: &str) -> Duration {
+    Duration::ZERO
+}
+
+fn memory_kib(node: &Node, key: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn cpu_time(node: &Node) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
+    let ticks =
+        |at: usize| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap();
+    // Fields 14 and 15 of proc(5), in hundredths of a second.
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+}
+
+fn noise(path: &PathBuf, bytes: u64) {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut buffer = vec![0; MIB as usize];
+    let mut file = fs::File::create(path).unwrap();
+    for _ in 0..bytes / MIB {
+        random.fill(&mut buffer);
+        std::io::Write::write_all(&mut file, &buffer).unwrap();
+    }
+    file.sync_all().unwrap();
+}
