@@ -138,11 +138,11 @@ pub mod network {
     /// Streams that one peer may have open towards us.
     pub const STREAMS_PER_CONNECTION: u32 = 32;
     /// Bytes that a peer may send on one stream ahead of its reader. Window ÷ round trip caps the rate.
-    pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+    pub const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
     /// Bytes that a peer may send on all streams of a connection ahead of their readers.
-    pub const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+    pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
     /// Bytes of a connection that were written and are not acknowledged.
-    pub const SEND_WINDOW_BYTES: u64 = 1024 * 1024;
+    pub const SEND_WINDOW_BYTES: u64 = 512 * 1024;
     /// Bytes of a handshake that arrived out of order.
     pub const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
     /// Buffers that one UDP socket receives into at a time, and the bytes of each: as much as the kernel joins.

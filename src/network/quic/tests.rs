@@ -514,3 +514,15 @@ fn a_flood_of_handshakes_keeps_nobody_out() {
         assert_eq!(peer, b.peer);
     });
 }
+
+#[test]
+fn link_local_addresses_keep_their_interface() {
+    let parse = |address: &str| super::address::parse(&address.parse().unwrap()).unwrap();
+    let (by_number, _) = parse("/ip6zone/1/ip6/fe80::7/udp/9/quic-v1").unwrap();
+    // Linux numbers the loopback interface 1 in every network namespace.
+    let (by_name, _) = parse("/ip6zone/lo/ip6/fe80::7/udp/9/quic-v1").unwrap();
+    assert_eq!((by_number, by_name), ("[fe80::7%1]:9".parse().unwrap(), by_number));
+    assert_eq!(super::address::remote(by_number).to_string(), "/ip6zone/1/ip6/fe80::7/udp/9/quic-v1");
+    assert!(matches!(parse("/ip6/fe80::7/udp/9/quic-v1"), Err(Error::ZoneMissing(_))));
+    assert!(matches!(parse("/ip6zone/nosuch0/ip6/fe80::7/udp/9/quic-v1"), Err(Error::NoSuchInterface(_))));
+}
