@@ -47,8 +47,8 @@ impl Add {
         let progress = Progress::new(out);
         let mut not_shared = 0;
         session::perform(config, request, &mut |reply| match reply {
-            Reply::Reading { path, done_bytes, size_bytes } => {
-                progress.show(&path, done_bytes, size_bytes);
+            Reply::Reading { path, files, bytes, total_bytes } if !out.is_json() => {
+                progress.show(&path, files, bytes, total_bytes);
                 Ok(())
             }
             reply => {

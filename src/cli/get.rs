@@ -44,7 +44,7 @@ impl Get {
         session::perform(config, request, &mut |reply| match reply {
             Reply::Data { content, .. } => {
                 done += content.len() as u64;
-                progress.show(&path.display().to_string(), done, size);
+                progress.show(&path.display().to_string(), 0, done, Some(size));
                 part.write(&content)
             }
             Reply::Blob { size_bytes, .. } => {

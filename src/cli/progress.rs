@@ -2,9 +2,12 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::out::{Out, printable};
+use super::out::{Out, count, printable};
 
-/// One bar for one file after the other. It goes when it is dropped.
+const KNOWN: &str = "{bar:24} {percent:>3} %  {decimal_bytes_per_sec:>12}  {wide_msg}";
+const UNKNOWN: &str = "{decimal_bytes:>10}  {decimal_bytes_per_sec:>12}  {wide_msg}";
+
+/// One bar for all that a command reads or writes. It goes when it is dropped.
 pub(super) struct Progress(ProgressBar);
 
 impl Drop for Progress {
@@ -16,26 +19,30 @@ impl Drop for Progress {
 impl Progress {
     pub(super) fn new(out: &Out) -> Self {
         let target = if out.is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let template = "{bar:24} {percent:>3} %  {decimal_bytes_per_sec:>12}  {wide_msg}";
-        let style = ProgressStyle::with_template(template).expect("a correct template").progress_chars("█▌░");
-        Self(ProgressBar::with_draw_target(Some(0), target).with_style(style))
+        Self(ProgressBar::with_draw_target(None, target).with_style(style(UNKNOWN)))
     }
 
-    /// Shows how far the current file is.
-    pub(super) fn show(&self, what: &str, done_bytes: u64, size_bytes: u64) {
-        if self.0.is_hidden() {
-            return;
+    /// Shows the bytes that are done, of a total if that is known, and what is being done now.
+    pub(super) fn show(&self, path: &str, files: u64, bytes: u64, total_bytes: Option<u64>) {
+        if let (Some(total_bytes), None) = (total_bytes, self.0.length()) {
+            self.0.set_style(style(KNOWN));
+            self.0.set_length(total_bytes);
         }
-        if done_bytes < self.0.position() {
-            self.0.reset();
-        }
-        self.0.set_length(size_bytes);
-        self.0.set_message(printable(what));
-        self.0.set_position(done_bytes);
+        let name = path.rsplit('/').next().unwrap_or(path);
+        self.0.set_message(printable(&if files == 0 {
+            name.to_owned()
+        } else {
+            format!("{}, {name}", count(files, "file"))
+        }));
+        self.0.set_position(bytes);
     }
 
     /// Does this without the bar in the way.
     pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.0.suspend(print)
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a correct template").progress_chars("█▌░")
 }

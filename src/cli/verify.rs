@@ -25,10 +25,12 @@ impl Verify {
         let progress = Progress::new(out);
         let mut found = 0;
         session::perform(config, Request::Verify { ids: self.ids.clone() }, &mut |reply| match reply {
-            Reply::Reading { path, done_bytes, size_bytes } => {
-                progress.show(&path, done_bytes, size_bytes);
+            Reply::Reading { path, files, bytes, total_bytes } if !out.is_json() => {
+                progress.show(&path, files, bytes, total_bytes);
                 Ok(())
             }
+            // Nothing to tell of what is as it should be.
+            Reply::Verified { fault: None, .. } if !out.is_json() => Ok(()),
             reply => {
                 if let Reply::Checked { damaged, .. } = reply {
                     found = damaged;

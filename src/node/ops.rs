@@ -77,12 +77,20 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
 
 fn add(library: &Library, request: &AddRequest, on_reply: OnReply<'_>) -> Result<(), OpError> {
     let mut pace = Pace::default();
+    let (mut files, mut bytes) = (0, 0);
     let report = library.add(request, &mut |event| {
         let reply = match event {
-            AddEvent::File { path, done, size } if pace.is_due(done == size) => {
-                Reply::Reading { path: text(&path), done_bytes: done, size_bytes: size }
+            AddEvent::File { path, done, size } => {
+                let before = bytes;
+                if done == size {
+                    (files, bytes) = (files + 1, bytes + size);
+                }
+                if !pace.is_due() {
+                    return;
+                }
+                let bytes = before + done;
+                Reply::Reading { path: text(&path), files, bytes, total_bytes: None }
             }
-            AddEvent::File { .. } => return,
             AddEvent::Skipped { path, why } => Reply::Skipped { path: text(&path), reason: why.to_owned() },
             AddEvent::Failed { path, why } => Reply::Unreadable { path: text(&path), reason: why },
             AddEvent::Published { version, items } => Reply::Published { version, items },
@@ -151,6 +159,7 @@ fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), Op
         [] => all_ids(store)?,
         ids => ids.iter().map(|id| resolve(store, id)).collect::<Result<_, _>>()?,
     };
+    let total_bytes = Some(total_bytes(store, &ids)?);
     let (mut blobs, mut bytes, mut damaged) = (0, 0, 0);
     let mut pace = Pace::default();
     for id in ids {
@@ -158,9 +167,10 @@ fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), Op
         let Some(info) = store.info(&id)?.filter(|info| !info.paths.is_empty()) else { continue };
         let path = info.paths.first().map(|path| text(path)).unwrap_or_default();
         let mut gone = None;
-        let verified = store.verify(&id, &mut |done_bytes| {
-            if gone.is_none() && pace.is_due(false) {
-                gone = on_reply(Reply::Reading { path: path.clone(), done_bytes, size_bytes: info.size }).err();
+        let verified = store.verify(&id, &mut |done| {
+            if gone.is_none() && pace.is_due() {
+                let bytes = bytes + done;
+                gone = on_reply(Reply::Reading { path: path.clone(), files: blobs, bytes, total_bytes }).err();
             }
         });
         if let Some(gone) = gone {
@@ -177,6 +187,14 @@ fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), Op
         on_reply(Reply::Verified { id: id.to_string(), size_bytes: info.size, paths, fault })?;
     }
     on_reply(Reply::Checked { blobs, bytes, damaged })
+}
+
+fn total_bytes(store: &Store, ids: &[ContentId]) -> Result<u64, StoreError> {
+    let mut total = 0;
+    for id in ids {
+        total += store.info(id)?.filter(|info| !info.paths.is_empty()).map_or(0, |info| info.size);
+    }
+    Ok(total)
 }
 
 fn all_ids(store: &Store) -> Result<Vec<ContentId>, StoreError> {
@@ -212,9 +230,9 @@ struct Pace {
 }
 
 impl Pace {
-    fn is_due(&mut self, always: bool) -> bool {
+    fn is_due(&mut self) -> bool {
         let now = Instant::now();
-        let due = always || self.last.is_none_or(|last| now - last >= TELL_EVERY);
+        let due = self.last.is_none_or(|last| now - last >= TELL_EVERY);
         if due {
             self.last = Some(now);
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::{
-    out::{count, printable, size},
+    out::{count, duration, printable, size},
     status::transfer_line,
 };
 use crate::status::{NodeStatus, NoticeLevel, PeerState, TransferStatus};
@@ -125,9 +125,12 @@ fn bar() -> ProgressBar {
 }
 
 fn draw(bar: &ProgressBar, transfer: &TransferStatus) {
+    let TransferStatus { collection, items_done, items_total, rate_bytes_s, .. } = transfer;
+    let left = transfer.remaining_s.map(|seconds| format!(", {} left", duration(seconds))).unwrap_or_default();
+    let rate = size(*rate_bytes_s);
+    bar.set_message(printable(&format!("{collection}: {items_done} of {items_total} files, {rate}/s{left}")));
     bar.set_length(transfer.bytes_total);
     bar.set_position(transfer.bytes_done);
-    bar.set_message(printable(&transfer_line(transfer)));
 }
 
 #[cfg(test)]

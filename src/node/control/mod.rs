@@ -47,8 +47,9 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Reply {
-    /// A file is being read. Comes often, and is left out when the client is slow.
-    Reading { path: String, done_bytes: u64, size_bytes: u64 },
+    /// A file is being read; `files` and `bytes` were read so far, of `total_bytes` if that is known. Comes often, and is
+    /// left out when the client is slow.
+    Reading { path: String, files: u64, bytes: u64, total_bytes: Option<u64> },
     /// A file was left out on purpose.
     Skipped { path: String, reason: String },
     /// A file could not be read.
