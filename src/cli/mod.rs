@@ -113,11 +113,17 @@ impl Global {
         Ok(config)
     }
 
-    /// The same for a command that ends by itself: what it has to say is its output, not its log.
+    /// The same for a command that ends by itself.
     fn load_quietly(&self) -> Result<Config, Failure> {
         let config = self.load(Vec::new())?;
-        start_log(if self.verbose > 0 { config.log.level } else { config.log.level.min(log::LevelFilter::Warn) }, None);
+        start_log(self.quiet_level(&config), None);
         Ok(config)
+    }
+
+    /// What to log where a person reads the output: what matters is told there, and the log is for what goes wrong.
+    fn quiet_level(&self, config: &Config) -> log::LevelFilter {
+        let is_chosen = self.verbose > 0 || config.is_explicit("log.level");
+        if is_chosen { config.log.level } else { config.log.level.min(log::LevelFilter::Warn) }
     }
 }
 

@@ -81,7 +81,7 @@ impl ServeError {
 }
 
 /// Answers the requests on `stream` until the peer ends it, or for
-/// [`STREAM_IDLE_MS`](crate::limits::transfer::STREAM_IDLE_MS) asks nothing.
+/// [`STREAM_IDLE_MS`] asks nothing.
 ///
 /// A stream takes an upload slot with a request and keeps it while more requests come; without one it answers "busy".
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(

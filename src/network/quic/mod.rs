@@ -2,7 +2,7 @@
 //!
 //! Uses `tls` and `identity`. Must never know what flows in the streams, or which peers are welcome.
 //!
-//! One task per UDP socket, the [`driver`], moves datagrams and timers for all connections of that socket. Connections and
+//! One task per UDP socket, the `driver`, moves datagrams and timers for all connections of that socket. Connections and
 //! streams share their state with it behind a lock each, and tell it when they have changed something.
 //!
 //! What is absent: connection migration, 0-RTT, unreliable datagrams, unidirectional streams, hole punching.
