@@ -72,7 +72,7 @@ pub mod follow {
     /// A mirror looks this often for files that were found damaged, besides at every change.
     pub const RESCAN_MS: u64 = 600_000;
     /// Small blobs asked for in one go.
-    pub const SMALL_WANTS: usize = 64;
+    pub const SMALL_WANTS: usize = 256;
     /// Notices kept at a time.
     pub const NOTICES: usize = 64;
 }

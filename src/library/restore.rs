@@ -5,8 +5,8 @@ use crate::limits::store::SMALL_FILES_PER_SYNC;
 
 impl Library {
     /// Looks for the library's files under the names that the manifests give them, reads them, and tells the store of
-    /// those that are what they should be; `progress` hears the path of each. For a store that says it was
-    /// [rebuilt](crate::store::Store::rebuilt). Files shared in place are known again when their folder is added again.
+    /// those that are what they should be; `progress` hears the path of each. For a store that
+    /// [needs it](crate::store::Store::needs_rebuild). Files shared in place are known again when their folder is added again.
     pub fn restore(&self, progress: &mut dyn FnMut(&str)) -> Result<(), LibraryError> {
         let root = self.store.library();
         for summary in self.collections() {

@@ -4,6 +4,7 @@
 
 mod clock;
 pub mod control;
+pub mod footprint;
 pub mod ops;
 mod peering;
 mod state;
@@ -97,6 +98,7 @@ impl Node {
             smol::spawn(peering),
             smol::spawn(uploads::serve_all(state.clone(), started.incoming)),
             smol::spawn(watch_faults(state.library.clone())),
+            smol::spawn(footprint::trim(state.clone())),
             smol::spawn(async move { server.serve(handler).await }),
         ];
         let page = kiosk.map(|kiosk| {

@@ -77,6 +77,12 @@ impl State {
         }
     }
 
+    /// A number that changes whenever content came or went.
+    pub(super) fn activity(&self) -> u64 {
+        let totals = self.library.store().totals();
+        totals.blobs.wrapping_add(totals.bytes).wrapping_add(self.uploads.sent_bytes())
+    }
+
     /// Does what a client asks for.
     pub(super) fn perform(
         &self,
