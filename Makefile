@@ -20,13 +20,15 @@ run: build ## Build and start a node; SHARE=<folder> shares a folder, ARGS=<flag
 build: tools ## Build the release binary
 	$(CARGO) build --release --locked --bin allibrary
 
+# One after the other: built together, the program would get what stock libp2p needs of tokio.
 test: tools ## Run the whole test suite
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --locked
+	$(CARGO) test --locked -p interop
 
 check: tools fmt clippy doc deny no-tokio-runtime test ## All that a change must pass
 
-check-long: build ## What takes longer than a check may
-	$(CARGO) test --workspace --locked --release -- --ignored
+check-long: check bench ## What takes longer than a check may: large files, the figures
+	$(CARGO) test --locked --profile long -- --ignored
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -54,7 +56,7 @@ no-tokio-runtime:
 demo: build ## Show it on this machine: a library, a mirror that finds and copies it, both pages; FOLDER=<folder>
 	tests/demo.sh $(BIN) $(FOLDER)
 
-bench: build ## Measure, and compare with other programs where they are installed
+bench: build ## Measure the figures next to other programs (root; needs rsync)
 	$(CARGO) bench --locked
 
 # A C compiler is for aws-lc, the cryptography of TLS.

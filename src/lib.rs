@@ -1,3 +1,8 @@
+//! AlLibrary node: a library mirror for small boards.
+//!
+//! The crate is one program in parts. [`node::Node`] is a running node, and where to begin; `ARCHITECTURE.md` is the map, and
+//! each part's own page says what it is for, what it may use and what it must never know.
+
 #![deny(unsafe_code)]
 
 pub mod cli;
