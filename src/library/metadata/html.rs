@@ -7,7 +7,7 @@ use super::Raw;
 /// Bytes at the start of a page in which its title is looked for.
 const HEAD_BYTES: u64 = 16 * 1024;
 
-pub(super) fn read(file: File) -> Option<Raw> {
+pub(super) fn read(file: &File) -> Option<Raw> {
     let mut head = Vec::new();
     file.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
     Some(parse(&String::from_utf8_lossy(&head)))
@@ -48,7 +48,8 @@ fn unescape(text: &str) -> String {
     out + rest
 }
 
-fn character(name: &str) -> Option<char> {
+/// The character that a reference names, without `&` and `;`.
+pub(super) fn character(name: &str) -> Option<char> {
     match name {
         "amp" => Some('&'),
         "lt" => Some('<'),

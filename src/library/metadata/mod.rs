@@ -3,10 +3,13 @@
 //! It may use the ground and the parsers of the formats, and must never know collections or the store. Nothing here fails:
 //! a damaged file is known by its name. One file is looked at at a time, and no more of it than is bounded here.
 
+mod bytes;
+mod dublin_core;
 mod epub;
 mod file_name;
 mod html;
 mod pdf;
+mod zip;
 
 use std::{
     fs::File,
@@ -35,14 +38,14 @@ struct Raw {
 /// Looks into the file at `path`, whose name for people is `name`.
 pub(super) fn read(path: &Path, name: &str) -> Metadata {
     let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-    let parse: fn(File) -> Option<Raw> = match extension.as_str() {
+    let parse: fn(&File) -> Option<Raw> = match extension.as_str() {
         "epub" => epub::read,
         "pdf" => pdf::read,
         "html" | "htm" | "xhtml" => html::read,
         _ => |_| None,
     };
     // The parsers are other people's code on other people's bytes.
-    let inside = File::open(path).ok().and_then(|file| catch_unwind(AssertUnwindSafe(|| parse(file))).ok().flatten());
+    let inside = File::open(path).ok().and_then(|file| catch_unwind(AssertUnwindSafe(|| parse(&file))).ok().flatten());
     let inside = inside.unwrap_or_default();
     let mut metadata = Metadata {
         title: clean(&inside.title),
@@ -134,7 +137,7 @@ mod tests {
     #[test]
     fn damaged_files_are_known_by_their_names() {
         let whole = pdf();
-        for content in [&b""[..], b"%PDF-1.4", &whole[..whole.len() / 2], &[0xff; 1000]] {
+        for content in [&b""[..], b"%PDF-1.4", &whole[..60], &[0xff; 1000]] {
             assert_eq!(of("Ann_Writer_-_A_Book.pdf", content), expect("A Book", "Ann Writer", ""));
             assert_eq!(of("Ann_Writer_-_A_Book.epub", content), expect("A Book", "Ann Writer", ""));
             assert_eq!(of("Ann_Writer_-_A_Book.html", content), expect("A Book", "Ann Writer", ""));
