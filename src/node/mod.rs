@@ -16,7 +16,7 @@ use smol::channel::{Sender, bounded};
 use thiserror::Error;
 
 use self::{
-    control::{ControlError, OpError, Reply, Request},
+    control::{ControlError, OpError},
     peering::Peering,
     state::State,
 };
@@ -120,15 +120,6 @@ impl Node {
     /// What mDNS heard on each interface: what to look at when no peer shows up.
     pub async fn heard(&self) -> Vec<mdns::Heard> {
         self.network.heard().await
-    }
-
-    /// Does what a client of the control socket may ask for; blocks until it is done.
-    pub fn perform(
-        &self,
-        request: Request,
-        on_reply: &mut dyn FnMut(Reply) -> Result<(), OpError>,
-    ) -> Result<(), OpError> {
-        self.state.perform(request, on_reply)
     }
 
     /// Stops within a second: responses under way may end, transfers keep what is verified, the peers are told.
