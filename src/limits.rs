@@ -86,7 +86,7 @@ pub mod store {
     /// See [`BATCH_RECORDS`].
     pub const BATCH_BYTES: usize = 64 * 1024;
     /// Small files that are written before they are synced together.
-    pub const SMALL_FILES_PER_SYNC: usize = 64;
+    pub const SMALL_FILES_PER_SYNC: usize = 128;
     /// Bytes of a running download between two checkpoints.
     pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
     /// Files that the index knows for one blob; it may have more names, which are not written down.
@@ -122,7 +122,7 @@ pub mod transfer {
     /// Bytes of a blob that is fetched by one request, and kept in memory until its batch is written.
     pub const SMALL_BYTES: u64 = super::NO_OUTBOARD_BYTES;
     /// Bytes of one batch of small blobs.
-    pub const SMALL_BATCH_BYTES: u64 = 2 * 1024 * 1024;
+    pub const SMALL_BATCH_BYTES: u64 = 3 * 1024 * 1024;
     /// A running download is made durable this often, besides `store::CHECKPOINT_BYTES`.
     pub const CHECKPOINT_MS: u64 = 30_000;
 }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     content::ContentId,
     limits::{
+        store::SMALL_FILES_PER_SYNC,
         transfer::{SMALL_BATCH_BYTES, SMALL_BYTES},
         wire::PIPELINED_REQUESTS,
     },
@@ -108,7 +109,7 @@ async fn receive<R: AsyncRead + Unpin>(
         }
         batch_bytes += want.size;
         batch.push(bytes);
-        if batch.len() == PIPELINED_REQUESTS || batch_bytes > SMALL_BATCH_BYTES - SMALL_BYTES {
+        if batch.len() == SMALL_FILES_PER_SYNC || batch_bytes > SMALL_BATCH_BYTES - SMALL_BYTES {
             batch_bytes = 0;
             if received.send(mem::take(&mut batch)).await.is_err() {
                 return Ok(());
