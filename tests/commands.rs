@@ -1,0 +1,83 @@
+//! Commands while a node runs: they go through its control socket, and mean the same as without one.
+
+mod support;
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use support::{
+    netns::{Host, Lan},
+    node::Place,
+};
+
+#[test]
+fn commands_work_while_the_node_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::alone();
+    let place = Place::on(&host, folder.path().join("node"));
+    let mut node = place.start(&[]);
+    let books = folder.path().join("Books");
+    fs::create_dir(&books).unwrap();
+    let bytes: Vec<u8> = (0..200_000_u32).map(|number| (number % 251) as u8).collect();
+    fs::write(books.join("book.bin"), &bytes).unwrap();
+
+    let added = place.ok(&["add", books.to_str().unwrap()]);
+    assert!(added.to_lowercase().contains("everyone on this network can read 1 file"), "{added}");
+    node.wait_for_blobs(1);
+    let items = place.json(&["ls", "Books"]);
+    let id = items[0]["id"].as_str().unwrap();
+    assert_eq!(id, blake3::hash(&bytes).to_string());
+    let copy = folder.path().join("copy");
+    place.ok(&["get", &id[..10], "-o", copy.to_str().unwrap()]);
+    assert!(fs::read(&copy).unwrap() == bytes);
+    assert!(place.run(&["get", &id[..10]]).stdout == bytes);
+    place.ok(&["verify"]);
+    assert_eq!(place.run(&["get", "00000000"]).status.code(), Some(6));
+
+    place.ok(&["rm", "Books/book.bin"]);
+    assert_eq!(place.run(&["get", id]).status.code(), Some(6));
+    assert!(books.join("book.bin").exists(), "a file that is shared where it is stays there");
+}
+
+#[test]
+fn the_key_and_the_data_are_for_their_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::alone();
+    let place = Place::on(&host, folder.path().join("node"));
+    let _node = place.start(&[]);
+    let data = fs::metadata(folder.path().join("node/node")).unwrap();
+    assert_eq!(data.permissions().mode() & 0o777, 0o700);
+    let key = fs::metadata(folder.path().join("node/node/identity.key")).unwrap();
+    assert_eq!(key.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_was_removed_from_a_mirror_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let lan = Lan::new(2);
+    let place = |host: usize| Place::on(&lan.hosts[host], folder.path().join(format!("node{host}")));
+    let books = folder.path().join("Books");
+    fs::create_dir(&books).unwrap();
+    for name in ["good.txt", "bad.txt"] {
+        fs::write(books.join(name), name).unwrap();
+    }
+    place(0).ok(&["add", books.to_str().unwrap()]);
+    let _publisher = place(0).start(&[]);
+    let mut mirror = place(1).start(&["--mirror"]);
+    mirror.wait_for_blobs(2);
+    mirror.wait_for_idle();
+    place(1).ok(&["rm", "Books/bad.txt"]);
+    assert!(!mirror.library().join("Books/bad.txt").exists());
+
+    // A new version, and a restart, would fetch it again if it were forgotten.
+    fs::write(books.join("new.txt"), "new").unwrap();
+    place(0).ok(&["add", books.to_str().unwrap()]);
+    mirror.wait_for_blobs(2);
+    assert_eq!(mirror.stop(), Some(0));
+    fs::write(books.join("newer.txt"), "newer").unwrap();
+    place(0).ok(&["add", books.to_str().unwrap()]);
+    let mut mirror = place(1).start(&["--mirror"]);
+    mirror.wait_for_blobs(3);
+    mirror.wait_for_idle();
+    assert!(mirror.library().join("Books/newer.txt").exists());
+    assert!(!mirror.library().join("Books/bad.txt").exists(), "what is not wanted came back");
+}
