@@ -31,7 +31,7 @@ use crate::{
 
 const V4: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 const V6: &str = "/ip6/::1/udp/0/quic-v1";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const REUSE: DialOpts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::Reuse };
 
 /// A transport that is polled in the background and accepts all.
@@ -52,6 +52,8 @@ impl Node {
         let keypair = Keypair::generate();
         let peer = keypair.as_libp2p().public().to_peer_id();
         let mut config = Config::new(keypair);
+        // Debug code on a busy machine is slow, and who is ignored at first tries again at longer and longer intervals.
+        config.handshake_timeout = SOON;
         configure(&mut config);
         let transport = Arc::new(Mutex::new(Transport::new(&config).unwrap()));
         let ((event_sender, events), (accepted_sender, accepted)) = (mpsc::unbounded(), mpsc::unbounded());
