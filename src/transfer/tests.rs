@@ -179,6 +179,12 @@ fn fetch_some(server: &Node, client: &Node, id: ContentId, size: u64, enough: u6
         });
         assert!(matches!(select(fetch, end).await, Either::Right(_)), "stopped before its end");
     });
+    // What was being written when it was cut is finished on a thread of its own.
+    let is_free = || client.store.download(id, size).is_ok();
+    assert!((0..30_000).any(|_| is_free() || {
+        std::thread::sleep(Duration::from_millis(1));
+        false
+    }));
     here
 }
 

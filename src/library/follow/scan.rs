@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Cursor {
     collection: usize,
     offset: u64,
+    /// Whether something of the collection was left out for want of room.
+    is_full: bool,
 }
 
 /// A blob to fetch.
@@ -51,13 +53,13 @@ pub(super) fn scan(
     let mut found = Found::default();
     while let Some(key) = keys.get(cursor.collection) {
         if let Some(summary) = follower.library.summary(key) {
-            scan_collection(follower, &summary, lane, &mut cursor.offset, &mut found)?;
+            scan_collection(follower, &summary, lane, cursor, &mut found)?;
             if !found.wants.is_empty() {
                 found.collection = Some(summary);
                 return Ok(found);
             }
         }
-        *cursor = Cursor { collection: cursor.collection + 1, offset: 0 };
+        *cursor = Cursor { collection: cursor.collection + 1, ..Cursor::default() };
     }
     Ok(found)
 }
@@ -66,21 +68,21 @@ fn scan_collection(
     follower: &Follower,
     summary: &Summary,
     lane: Lane,
-    offset: &mut u64,
+    cursor: &mut Cursor,
     found: &mut Found,
 ) -> Result<(), LibraryError> {
     let library = &follower.library;
     let Some(manifest) = library.manifest(&summary.key)? else { return Ok(()) };
     let all = library.collections();
     // Each lane sees only its own.
-    let about = format!("bytes of {} {lane:?}", summary.key.publisher);
-    let (mut wanted_bytes, mut is_full) = (0, false);
-    for item in manifest.items_from(*offset)? {
+    let about = format!("bytes of {}/{} {lane:?}", summary.key.publisher, summary.key.id);
+    let mut wanted_bytes = 0;
+    for item in manifest.items_from(cursor.offset)? {
         let item = item?;
         if found.wants.len() == lane.wants() {
             return Ok(());
         }
-        *offset += 1;
+        cursor.offset += 1;
         if !lane.takes(&item) {
             continue;
         }
@@ -89,7 +91,7 @@ fn scan_collection(
             place(library, summary, &item, &info.paths)?;
         } else if state::is_unwanted(library.store(), summary.key, &item.path)? {
         } else if !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
-            is_full = true;
+            cursor.is_full = true;
         } else if let Some(claim) = follower.blobs.claim(item.id) {
             let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
             wanted_bytes += item.size;
@@ -98,14 +100,14 @@ fn scan_collection(
             found.again = true;
         }
     }
-    if is_full {
+    if cursor.is_full {
         let max = follower.policy.max_bytes_per_publisher;
         let text = format!(
             "{:?} is not mirrored in full: of its publisher's collections {max} bytes are kept (mirror.max_bytes_per_publisher)",
             summary.name
         );
         follower.notices.put(&about, NoticeLevel::Warning, text);
-    } else if *offset == summary.items {
+    } else {
         follower.notices.clear(&about);
     }
     Ok(())
