@@ -49,7 +49,7 @@ struct Global {
     /// Print one JSON object per line
     #[arg(long, global = true)]
     json: bool,
-    /// Log more (-v debug, -vv trace)
+    /// Log more (-v debug, -vv trace and all libraries)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -132,9 +132,9 @@ fn flag<T: Into<OsString>>(name: &'static str, key: &'static str, values: impl I
 }
 
 /// Logs go to standard error, and around the progress bars that are drawn there. Other crates are heard of only when
-/// something is wrong, or with `-v`.
+/// something is wrong, or with `-vv`.
 fn start_log(level: log::LevelFilter, bars: Option<&MultiProgress>) {
-    let others = if level > log::LevelFilter::Info { level } else { level.min(log::LevelFilter::Warn) };
+    let others = if level == log::LevelFilter::Trace { level } else { level.min(log::LevelFilter::Warn) };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(others).filter_module("allibrary", level);
     if let Some(bars) = bars {
