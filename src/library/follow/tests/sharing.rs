@@ -1,0 +1,160 @@
+//! Collections that go from node to node, and what changes in them.
+
+use super::*;
+
+#[test]
+fn a_collection_goes_from_node_to_node() {
+    let (a, b, c) = (Node::new(1), Node::new(2), Node::new(3));
+    let large = "x".repeat(LARGE);
+    let files =
+        [("a.txt", "a"), ("sub/empty", ""), ("sub/same as a.txt", "a"), ("large.bin", &*large), ("z.html", "z")];
+    let key = a.add(&library_of(a.folder.path(), &files)).collection.key;
+
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    until("the second name too", || b.files().len() == 5);
+    following.stop();
+    drop(a);
+
+    let following = c.follow(Link::to(&b));
+    until("C has it all", || c.is_whole("Books", 1) && c.files().len() == 5);
+    let wanted: BTreeMap<_, _> =
+        files.iter().map(|(path, content)| (format!("Books/{path}"), content.to_string())).collect();
+    assert_eq!(c.files(), wanted);
+    assert_eq!(c.library.root_bytes(&key).unwrap(), b.library.root_bytes(&key).unwrap());
+    assert_eq!(following.follower.notices(), []);
+    until("nothing is under way", || following.follower.transfers(Instant::now()).is_empty());
+    let summary = c.mirror("Books").unwrap();
+    assert!(!summary.mine && summary.followed && summary.key == key);
+}
+
+#[test]
+fn an_update_sends_its_pages_only() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let books = folder(a.folder.path(), "Books", &[]);
+    for at in 0..1000 {
+        fs::write(books.join(format!("{at:04}.txt")), format!("{at}")).unwrap();
+    }
+    a.add(&books);
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    let before = following.link.catalogue.load(Relaxed);
+    fs::write(books.join("0500.txt"), "new").unwrap();
+    a.add(&books);
+    until("B has the new one", || b.is_whole("Books", 2));
+    let root = a.library.root_bytes(&b.mirror("Books").unwrap().key).unwrap().unwrap().len() as u64;
+    let sent = following.link.catalogue.load(Relaxed) - before - root;
+    assert!(sent < 16 * 1024, "{sent} bytes besides the root, where all pages are {before}");
+    until("the old edition is gone", || {
+        let files = b.files();
+        files.len() == 1000 && files.get("Books/0500.txt").is_some_and(|content| content == "new")
+    });
+}
+
+#[test]
+fn what_the_publisher_removes_stays_here() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let books = library_of(a.folder.path(), &[("a", "1"), ("b", "2"), ("c", "3")]);
+    let key = a.add(&books).collection.key;
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    fs::remove_file(books.join("b")).unwrap();
+    a.add(&books);
+    until("B has the new version", || b.is_whole("Books", 2));
+    let entry = b.library.item(&key, "b").unwrap().unwrap();
+    assert!(entry.held && !entry.offered);
+    assert_eq!(b.paths(&key), ["a", "c", "b"]);
+    assert_eq!(b.files()["Books/b"], "2");
+    // It comes back.
+    fs::write(books.join("b"), "2").unwrap();
+    a.add(&books);
+    until("B has the third version", || b.is_whole("Books", 3));
+    assert_eq!(b.paths(&key), ["a", "b", "c"]);
+    following.stop();
+}
+
+#[test]
+fn what_is_not_wanted_stays_away() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let books = library_of(a.folder.path(), &[("a", "1"), ("b", "2")]);
+    let other = folder(a.folder.path(), "Other", &[("x", "3")]);
+    let (key, other) = (a.add(&books).collection.key, a.add(&other).collection.key);
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1) && b.is_whole("Other", 1));
+    b.library.remove(&key, &Remove::Path("b".into())).unwrap();
+    b.library.remove(&other, &Remove::Collection).unwrap();
+    assert_eq!(b.files().into_keys().collect::<Vec<_>>(), ["Books/a"]);
+    following.stop();
+    let b = b.restart();
+    fs::write(books.join("b"), "a new edition").unwrap();
+    fs::write(books.join("c"), "4").unwrap();
+    a.add(&books);
+    a.add(&folder(a.folder.path(), "Other", &[("y", "5")]));
+    let following = b.follow(Link::to(&a));
+    until("B has the new one", || b.files().contains_key("Books/c"));
+    until("it is counted", || b.mirror("Books").unwrap().held_items == 2);
+    assert_eq!(b.files().into_keys().collect::<Vec<_>>(), ["Books/a", "Books/c"]);
+    assert!(!b.library.item(&key, "b").unwrap().unwrap().held);
+    assert!(b.mirror("Other").is_none());
+    following.stop();
+}
+
+#[test]
+fn equal_names_get_folders_of_their_own() {
+    let (a, b, c) = (Node::new(1), Node::new(2), Node::new(3));
+    a.add(&library_of(a.folder.path(), &[("x", "of a")]));
+    b.add(&library_of(b.folder.path(), &[("x", "of b")]));
+    let one = c.follow(Link::to(&a));
+    until("C has that of A", || c.files().contains_key("Books/x"));
+    let two = c.follow(Link::to(&b));
+    until("C has that of B", || c.files().contains_key("Books (2)/x"));
+    assert_eq!(c.files()["Books/x"], "of a");
+    assert_eq!(c.files()["Books (2)/x"], "of b");
+    let folders: Vec<_> = c.library.collections().into_iter().map(|it| it.folder).collect();
+    one.stop();
+    two.stop();
+    let c = c.restart();
+    assert_eq!(c.library.collections().into_iter().map(|it| it.folder).collect::<Vec<_>>(), folders);
+}
+
+#[test]
+fn two_peers_share_the_work() {
+    let (a, b, c) = (Node::new(1), Node::new(2), Node::new(3));
+    let contents: Vec<String> = (0..40).map(|at| format!("{at}").repeat(40_000)).collect();
+    let names: Vec<String> = (0..40).map(|at| format!("{at:02}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|it| &**it).zip(contents.iter().map(|it| &**it)).collect();
+    a.add(&library_of(a.folder.path(), &files));
+    let bytes: u64 = contents.iter().map(|content| content.len() as u64).sum();
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    following.stop();
+
+    let follower = Follower::new(Arc::clone(&c.library), policy());
+    let links = [Link::to(&a), Link::to(&b)];
+    let tasks =
+        links.each_ref().map(|link| smol::spawn(follow_peer(Arc::clone(&follower), link.peer.node_id(), link.clone())));
+    until("C has it all", || c.is_whole("Books", 1));
+    let each = links.each_ref().map(|link| link.blobs.load(Relaxed));
+    assert!(each.iter().sum::<u64>() < bytes + bytes / 10, "{each:?} of {bytes}: nothing is fetched twice");
+    for task in tasks {
+        block_on(task.cancel());
+    }
+}
+
+#[test]
+fn a_publisher_continues_above_its_own_higher_version() {
+    let (old, new, mirror) = (Node::new(1), Node::new(1), Node::new(2));
+    let books = library_of(new.folder.path(), &[("a", "1"), ("b", "2")]);
+    let key = new.add(&books).collection.key;
+    fs::write(books.join("b"), "3").unwrap();
+    new.add(&books);
+    let following = mirror.follow(Link::to(&new));
+    until("the mirror has it all", || mirror.is_whole("Books", 2));
+    following.stop();
+    // The publisher lost its card, but not its key.
+    let following = old.follow(Link::to(&mirror));
+    until("it has its catalogue back", || old.mirror("Books").is_some_and(|it| it.version == 2 && it.mine));
+    following.stop();
+    let again = old.add(&library_of(old.folder.path(), &[("a", "1"), ("c", "4")])).collection;
+    assert_eq!((again.key, again.version), (key, 3));
+}

@@ -1,0 +1,64 @@
+//! Disks that are full or damaged, files that were edited, transfers that were stopped.
+
+use super::*;
+
+#[test]
+fn an_edited_mirror_file_is_set_aside() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let books = library_of(a.folder.path(), &[("a.txt", "1")]);
+    a.add(&books);
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    let path = b.library.store().library().join("Books/a.txt");
+    fs::write(&path, "a reader's notes").unwrap();
+    fs::write(books.join("a.txt"), "2").unwrap();
+    a.add(&books);
+    until("B has the new one", || fs::read_to_string(&path).is_ok_and(|content| content == "2"));
+    assert!(b.files().values().any(|content| content == "a reader's notes"), "{:?}", b.files());
+    following.stop();
+}
+
+#[test]
+fn a_full_disk_stops_the_mirror_and_says_so() {
+    let (a, b) = (Node::new(1), Node::with_reserve(2, u64::MAX / 2));
+    a.add(&library_of(a.folder.path(), &[("a", "1")]));
+    let following = b.follow(Link::to(&a));
+    until("it says so", || following.follower.notices().iter().any(|notice| notice.text.contains("no space left")));
+    assert_eq!(b.files(), BTreeMap::new());
+    assert!(!following.task.is_finished(), "it waits for room");
+    following.stop();
+}
+
+#[test]
+fn a_mirror_goes_on_where_it_was_stopped() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let content: String = (0..4_000_000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    a.add(&library_of(a.folder.path(), &[("film", &*content)]));
+    let following = b.follow(Link::to(&a));
+    let bytes_done = |it: &Following| it.follower.transfers(Instant::now()).first().map_or(0, |it| it.bytes_done);
+    let first = Arc::clone(&following.link.blobs);
+    until("some is here", || bytes_done(&following) > 500_000 || b.is_whole("Books", 1));
+    following.stop();
+    let b = b.restart();
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    let sent = first.load(Relaxed) + following.link.blobs.load(Relaxed);
+    assert!(sent < content.len() as u64 + 3 * 1024 * 1024, "{sent} bytes sent");
+    assert_eq!(b.files()["Books/film"], content);
+    following.stop();
+}
+
+#[test]
+fn a_damaged_mirror_file_is_fetched_again() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let key = a.add(&library_of(a.folder.path(), &[("a", "good"), ("b", "1")])).collection.key;
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    let id = b.library.item(&key, "a").unwrap().unwrap().item.id;
+    fs::write(b.library.store().library().join("Books/a"), "evil").unwrap();
+    assert!(matches!(b.library.store().verify(&id, &mut |_| ()).unwrap(), crate::store::Verified::Bad(_)));
+    b.library.rescan().unwrap();
+    until("it is good again", || b.files().get("Books/a").is_some_and(|content| content == "good"));
+    until("it is counted", || b.is_whole("Books", 1));
+    following.stop();
+}

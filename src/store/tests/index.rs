@@ -1,0 +1,190 @@
+//! The index and the data folder: small state, damage, versions, who may use it.
+
+use super::*;
+
+#[test]
+fn a_second_process_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    assert_eq!(fs::metadata(dir.path().join("lock")).unwrap().len() as usize, std::process::id().to_string().len() + 1);
+    match Store::open(dir.path(), Options::default()) {
+        Err(error @ StoreError::Locked { pid, .. }) => {
+            assert_eq!(pid, std::process::id());
+            assert!(error.to_string().contains("already uses"), "{error}");
+        }
+        other => panic!("{:?}", other.err()),
+    }
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn the_data_folder_is_private() {
+    let dir = TempDir::new().unwrap();
+    let _store = open(&dir.path().join("a/data"));
+    assert_eq!(fs::metadata(dir.path().join("a/data")).unwrap().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn tables_keep_small_state_apart() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let put = |key: &[u8], value: &[u8]| Batch { put: vec![(key.to_vec(), value.to_vec())], delete: Vec::new() };
+    store.table(Table::Peers).apply(put(b"k", b"1")).unwrap();
+    store.table(Table::Unwanted).apply(put(b"k", b"2")).unwrap();
+    let many = (0..200u8).map(|at| (vec![b'm', at], vec![at; 1000])).collect();
+    store.table(Table::Peers).apply(Batch { put: many, delete: vec![b"absent".to_vec()] }).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let peers = store.table(Table::Peers);
+    assert_eq!(peers.value(b"k").unwrap().unwrap(), b"1");
+    let mut seen = Vec::new();
+    peers
+        .for_each(b"m", &mut |key, value| {
+            assert_eq!((key[1], value.len()), (value[0], 1000));
+            seen.push(key[1]);
+            if seen.len() < 150 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+        .unwrap();
+    assert_eq!(seen, (0..150).collect::<Vec<_>>());
+    peers.apply(Batch { put: Vec::new(), delete: vec![b"k".to_vec()] }).unwrap();
+    assert_eq!(peers.value(b"k").unwrap(), None);
+    assert_eq!(store.table(Table::Unwanted).value(b"k").unwrap().unwrap(), b"2");
+    assert_eq!(store.totals().blobs, 0);
+}
+
+#[test]
+fn long_values_never_reach_sled() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let table = store.table(Table::Node);
+    let good = (b"good".to_vec(), vec![1]);
+    let batch = Batch { put: vec![good, (b"long".to_vec(), vec![0; VALUE_BYTES])], delete: Vec::new() };
+    assert!(matches!(table.apply(batch), Err(StoreError::TooLarge { .. })));
+    assert_eq!(table.value(b"good").unwrap(), None, "nothing of it was written");
+    // The longest paths, and ids of one bucket, push records into further pages.
+    let (base, part) = (dir.path().join("deep"), "x".repeat(250));
+    let mut ids = Vec::new();
+    let located = (0..100u8).map(|at| {
+        let mut id = [7; 32];
+        id[31] = at;
+        ids.push(ContentId(id));
+        let path = [&part; 9].map(|it| it.as_bytes()).join(&b'/');
+        (ContentId(id), 1, record::Location { root: 0, path, mtime_ns: at.into(), inode: 1, fault: None })
+    });
+    store.record(located.collect()).unwrap();
+    store.add_root(&base.join(&part)).unwrap();
+    assert_eq!(store.totals().blobs, 100);
+    drop(store);
+    assert_eq!(fs::read_dir(dir.path().join("index/blobs")).unwrap().count(), 0, "sled spilt a value");
+    let store = open(dir.path());
+    assert!(ids.iter().all(|id| store.info(id).unwrap().is_some()));
+    store.0.index.change(&ids, &mut |_, _| None).unwrap();
+    assert_eq!(store.totals(), Totals { blobs: 0, bytes: 0, ..store.totals() });
+}
+
+#[test]
+fn a_damaged_index_is_set_aside() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 2] = [
+        ("garbage", |db| fs::write(db, content(600_000, 1)).unwrap()),
+        ("zeros", |db| fs::write(db, vec![0; 600_000]).unwrap()),
+    ];
+    for (name, damage) in damages {
+        let dir = TempDir::new().unwrap();
+        let store = open(dir.path());
+        assert!(!store.needs_rebuild().unwrap());
+        let blobs = (0..300u32).map(|at| small(&at.to_le_bytes(), &format!("c/{at}"))).collect();
+        store.put_small(blobs).unwrap();
+        drop(store);
+        damage(&dir.path().join("index/db"));
+        for run in 0..2 {
+            let store = open(dir.path());
+            assert!(store.needs_rebuild().unwrap(), "{name}, run {run}");
+            assert_eq!(store.totals().blobs, 0);
+            assert!(dir.path().join("index.damaged-1").exists());
+        }
+        let store = open(dir.path());
+        let id = ContentId::of(&7u32.to_le_bytes());
+        assert!(store.adopt(&id, &to("c/7")).unwrap());
+        assert!(!store.adopt(&id, &to("c/8")).unwrap() && !store.adopt(&id, &to("c/none")).unwrap());
+        store.set_rebuilt().unwrap();
+        drop(store);
+        let store = open(dir.path());
+        assert!(!store.needs_rebuild().unwrap());
+        assert_eq!(state(&store, &id), BlobState::Complete);
+        // It is a library file again, deleted with its blob.
+        assert!(store.remove(&id, &store.library().join("c/7")).unwrap());
+        assert!(!store.library().join("c/7").exists());
+    }
+}
+
+#[test]
+fn no_damage_to_the_index_is_a_crash_or_a_lie() {
+    let dir = TempDir::new().unwrap();
+    let index = dir.path().join("index");
+    let store = open(dir.path());
+    for round in 0..4u32 {
+        let blobs = (0..100).map(|at| small(&(round * 100 + at).to_le_bytes(), &format!("c/{round}/{at}")));
+        store.put_small(blobs.collect()).unwrap();
+    }
+    drop(store);
+    let saved: Vec<_> =
+        fs::read_dir(&index).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    let saved: Vec<_> = saved.into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
+    let (db, db_path) = saved.iter().find(|(_, path)| path.ends_with("db")).unwrap();
+    let flipped = (0..30).map(|step| {
+        let mut wrong = db.clone();
+        wrong[step * db.len() / 30..].iter_mut().take(16).for_each(|byte| *byte ^= 0x55);
+        wrong
+    });
+    let cut = (0..10).map(|step| db[..step * db.len() / 10].to_vec());
+    for wrong in flipped.chain(cut) {
+        fs::remove_dir_all(&index).unwrap();
+        fs::create_dir(&index).unwrap();
+        saved.iter().for_each(|(bytes, path)| fs::write(path, bytes).unwrap());
+        fs::write(db_path, wrong).unwrap();
+        let store = open(dir.path());
+        let mut seen = Vec::new();
+        store
+            .for_each(&mut |id, info| {
+                let bytes = fs::read(&info.paths[0]).unwrap();
+                assert_eq!(ContentId::of(&bytes), id);
+                seen.push(u32::from_le_bytes(bytes.try_into().unwrap()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        seen.sort_unstable();
+        // sled can go back to an older state by itself: then it is one that was true.
+        assert_eq!(seen, (0..seen.len() as u32).collect::<Vec<_>>());
+        assert_eq!(store.totals().blobs, seen.len() as u64);
+    }
+}
+
+#[test]
+fn an_index_of_a_newer_version_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    let db = sled::open(dir.path().join("index")).unwrap();
+    db.insert(b"S", &9u32.to_le_bytes()).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let error = Store::open(dir.path(), Options::default()).err().unwrap();
+    assert!(
+        matches!(error, StoreError::NewerSchema { found: 9, .. }) && error.to_string().contains("update"),
+        "{error}"
+    );
+    assert!(!dir.path().join("index.damaged-1").exists());
+}
+
+#[test]
+fn ids_are_found_by_their_first_digits() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    store.put_small((0..50u32).map(|at| small(&at.to_le_bytes(), &format!("{at}"))).collect()).unwrap();
+    let id = ContentId::of(&9u32.to_le_bytes());
+    assert_eq!(store.resolve(&format!("{id:.10}").to_uppercase(), 5).unwrap(), [id]);
+    assert_eq!(store.resolve(&id.to_string(), 5).unwrap(), [id]);
+    assert_eq!(store.resolve("", 7).unwrap().len(), 7);
+    assert_eq!(store.resolve("xyz", 7).unwrap(), []);
+}
