@@ -42,6 +42,9 @@ pub enum StoreError {
     /// A folder on the way is a symbolic link or a file: the store does not write through it.
     #[error("{path} does not lead to a folder of the library (a symbolic link or a file is in the way); move it away", path = path.display())]
     OutsideLibrary { path: PathBuf },
+    /// A file stands there whose name differs in case alone, on a file system that ignores case.
+    #[error("{path}: a file is there whose name differs in case alone, and this disk does not tell them apart", path = path.display())]
+    NameTaken { path: PathBuf },
     /// The index failed. It is rebuilt on the next start if it is damaged.
     #[error("the index failed ({0}); restart the node, a damaged index is then set aside and rebuilt")]
     Index(String),

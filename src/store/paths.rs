@@ -116,6 +116,17 @@ impl Folder {
         }
     }
 
+    /// Whether one of the names here is this one to the letter. Where case is ignored, a file can be opened by names that
+    /// are not listed.
+    pub(super) fn lists(&self, name: &OsStr) -> io::Result<bool> {
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            if entry?.file_name().to_bytes() == name.as_bytes() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Gives the file `from` of `source` a second name here.
     pub(super) fn link(&self, source: &Folder, from: &OsStr, name: &OsStr) -> Result<(), Errno> {
         rustix::fs::linkat(&source.fd, from, &self.fd, name, rustix::fs::AtFlags::empty())

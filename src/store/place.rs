@@ -132,12 +132,22 @@ impl Store {
             {
                 break;
             }
+            if !folder.lists(name).map_err(at(&path))? {
+                return Err(StoreError::NameTaken { path });
+            }
             let aside = folder.set_aside(name)?;
             log::warn!("{} was not the file that belongs there; it is now {}", path.display(), aside.display());
         }
         let (metadata, _) = open().map_err(at(&path))?;
         folders.push(folder.path().to_owned());
         Ok(Location::new(LIBRARY, to.to_vec(), &metadata))
+    }
+
+    /// Whether `library/<to>` is a file whose own name differs in case: there, case is ignored, and the file is another's.
+    pub fn is_taken(&self, to: &LibraryPath) -> bool {
+        let library = self.library();
+        let Ok((folder, name)) = Folder::above(&library, Path::new(to.as_str()), false) else { return false };
+        folder.file(name).is_ok() && folder.lists(name).is_ok_and(|lists| !lists)
     }
 
     /// Takes a file away from a blob; with the last one goes the blob. A file in the library is deleted unless somebody

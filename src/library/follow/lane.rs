@@ -22,6 +22,7 @@ use crate::{
         transfer::SMALL_BYTES,
     },
     status::NoticeLevel,
+    store::{StoreError, WriteError},
     transfer::{FetchError, SmallWant, fetch_blob, fetch_small},
     wire::blob,
 };
@@ -264,6 +265,8 @@ impl<C: Connect> Runner<'_, C> {
         match error {
             FetchError::Violation(violation) => Err(Stop::Violation(violation.to_string())),
             FetchError::NotFound | FetchError::Damaged => Ok(()),
+            // The next pass finds the name taken, and takes another.
+            FetchError::Store(WriteError::Store(StoreError::NameTaken { .. })) => Ok(()),
             FetchError::Refused { .. } | FetchError::Store(_) => {
                 log::warn!("from peer {}: {error}", self.peer.node);
                 Ok(())

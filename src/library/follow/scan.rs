@@ -1,7 +1,5 @@
 //! What is missing here of what a peer lists, and where it shall stand. Blocks.
 
-use std::path::Path;
-
 use super::{Follower, claims::Claim, lane::Lane};
 use crate::{
     content::{CollectionKey, ContentId},
@@ -142,16 +140,11 @@ const CASE: &str = "case";
 /// Where the file of an item goes. On a file system that ignores case, a file whose name differs in case alone is not
 /// ours to set aside.
 fn free_path(library: &Library, folder: &str, path: &str) -> Option<LibraryPath> {
-    let plain = format!("{folder}/{}", names::file_path(path));
-    let at = library.store().library().join(&plain);
-    let clashes = at.symlink_metadata().is_ok() && !is_listed(&at);
-    let way = if clashes { format!("{folder}/{}", names::apart_path(path, CASE)) } else { plain };
-    LibraryPath::new(&way)
-}
-
-fn is_listed(path: &Path) -> bool {
-    let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return false };
-    entries.flatten().any(|entry| Some(entry.file_name().as_os_str()) == path.file_name())
+    let plain = LibraryPath::new(&format!("{folder}/{}", names::file_path(path)))?;
+    if !library.store().is_taken(&plain) {
+        return Some(plain);
+    }
+    LibraryPath::new(&format!("{folder}/{}", names::apart_path(path, CASE)))
 }
 
 /// Where an earlier edition waits until the new one is here.
