@@ -84,6 +84,8 @@ impl Driver {
             let Some(handle) = state.ready.pop_front() else { return };
             self.drive(state, handle, now);
         }
+        // The last one may have filled the socket: we have to hear when there is room again.
+        self.unblock(cx);
     }
 
     fn drive(&mut self, state: &mut State, handle: ConnectionHandle, now: Instant) {
