@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use futures::task::AtomicWaker;
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, Incoming, ServerConfig, Transmit};
 
@@ -131,9 +130,7 @@ impl Endpoint {
         received: &Received<'_>,
         reply: &mut Vec<u8>,
     ) {
-        let mut rest = BytesMut::from(received.bytes);
-        while !rest.is_empty() {
-            let datagram = rest.split_to(received.stride.clamp(1, rest.len()));
+        for datagram in received.datagrams() {
             reply.clear();
             match state.proto.handle(now, received.from, received.to, received.ecn, datagram, reply) {
                 None => {}

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_io::Async;
+use bytes::BytesMut;
 use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
@@ -91,9 +92,17 @@ pub(super) struct Received<'a> {
     pub(super) to: Option<std::net::IpAddr>,
     pub(super) ecn: Option<EcnCodepoint>,
     /// One datagram after the other.
-    pub(super) bytes: &'a [u8],
+    bytes: &'a [u8],
     /// Bytes of each but the last, which may be shorter.
-    pub(super) stride: usize,
+    stride: usize,
+}
+
+impl Received<'_> {
+    /// Each datagram in memory of its own. quinn-proto keeps stream data that is not read yet in the memory in which it came,
+    /// and reckons that this is one datagram: of one buffer for all, a byte would hold [`RECEIVE_BUFFER_BYTES`].
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = BytesMut> {
+        self.bytes.chunks(self.stride.max(1)).map(BytesMut::from)
+    }
 }
 
 impl Buffers {
@@ -113,5 +122,21 @@ impl Buffers {
             bytes: &bytes[..meta.len],
             stride: meta.stride,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_holds_no_memory_but_its_own() {
+        let from = SocketAddr::from(([127, 0, 0, 1], 1));
+        let received = Received { from, to: None, ecn: None, bytes: &[7; 2500], stride: 1200 };
+        let datagrams: Vec<_> = received.datagrams().map(BytesMut::freeze).collect();
+        assert_eq!(datagrams.iter().map(|datagram| datagram.len()).collect::<Vec<_>>(), [1200, 1200, 100]);
+        assert!(datagrams.iter().all(bytes::Bytes::is_unique));
+        // What the kernel says is not trusted.
+        assert_eq!(Received { stride: 0, ..received }.datagrams().count(), 2500);
     }
 }
