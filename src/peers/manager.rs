@@ -18,10 +18,15 @@ const POLITENESS: Duration = Duration::from_millis(400);
 /// Two connections that are made within this time were dialled from both ends at once; a later one replaces an earlier one
 /// whose other end has probably restarted.
 const SIMULTANEOUS: Duration = Duration::from_secs(5);
-/// After so many failures in a row a peer is given up until something new is heard of it.
+/// A connection that ended sooner counts as one more failure: a peer that turns us away is not dialled without end.
+const SETTLED: Duration = Duration::from_secs(10);
+/// After so many failures in a row a peer is given up until it is heard of again.
 const ATTEMPTS: u32 = 10;
 /// A bootstrap peer that was given up is tried again after this time.
 const SLOW_LANE: Duration = Duration::from_secs(300);
+
+/// What a peer is told for which there is no room.
+const TOO_MANY: &str = "too many peers";
 
 /// The network's number for a connection.
 pub type ConnectionNumber = u64;
@@ -157,7 +162,8 @@ impl PeerManager {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let room = self.options.max_peers.saturating_sub(self.connected());
+        let under_way = self.peers.values().filter(|peer| peer.dialling && peer.connections.is_empty()).count();
+        let room = self.options.max_peers.saturating_sub(self.connected() + under_way);
         let due = self.peers.iter_mut().filter(|(_, peer)| peer.dial_at.is_some_and(|at| at <= now));
         for (count, (node, peer)) in due.enumerate() {
             if count >= room {
@@ -241,17 +247,18 @@ impl PeerManager {
 
     fn handle_connected(&mut self, now: Instant, node: NodeId, new: Connection, address: String) {
         let number = new.number;
-        let full = self.connected() >= self.options.max_peers;
         let me_first = self.options.me < node;
-        let Some(peer) = self.peer(now, node, Source::Inbound) else {
-            self.close(node, number, "too many peers");
-            return;
-        };
-        if full && peer.connections.is_empty() {
-            peer.dialling = false;
-            self.close(node, number, "too many peers");
+        if !self.is_connected(&node) && self.connected() >= self.options.max_peers {
+            // A stranger leaves no trace; whom we dialled ourselves we try again, there may be room then.
+            let delay = backoff::delay(ATTEMPTS, &mut self.rng);
+            self.with(node, |peer| (peer.dialling, peer.dial_at) = (false, Some(now + delay)));
+            self.close(node, number, TOO_MANY);
             return;
         }
+        let Some(peer) = self.peer(now, node, Source::Inbound) else {
+            self.close(node, number, TOO_MANY);
+            return;
+        };
         // The one that the smaller id dialled survives, where both ends dialled at once; else the newest.
         let simultaneous = |old: &Connection| now.saturating_duration_since(old.since) < SIMULTANEOUS;
         let keep_old = |old: &Connection| old.inbound != new.inbound && simultaneous(old) && old.inbound != me_first;
@@ -260,7 +267,7 @@ impl PeerManager {
         } else if peer.addresses.is_empty() {
             peer.addresses.push(address);
         }
-        (peer.dialling, peer.dial_at, peer.failures, peer.error) = (false, None, 0, None);
+        (peer.dialling, peer.dial_at, peer.error) = (false, None, None);
         let surplus = match peer.connections.iter().find(|old| keep_old(old)) {
             Some(_) => vec![number],
             None => peer.connections.iter().map(|old| old.number).collect(),
@@ -274,26 +281,33 @@ impl PeerManager {
     fn handle_disconnected(&mut self, now: Instant, node: NodeId, connection: ConnectionNumber, reason: String) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let Some(at) = peer.connections.iter().position(|open| open.number == connection) else { return };
-        let inbound = peer.connections.remove(at).inbound;
+        let Connection { inbound, since, .. } = peer.connections.remove(at);
         if !peer.connections.is_empty() {
             return;
         }
-        (peer.rtt, peer.error) = (None, Some(reason));
+        peer.rtt = None;
+        if now.saturating_duration_since(since) >= SETTLED {
+            peer.failures = 0;
+        }
         // Of a peer that dialled us, only the port that it dialled from may be known: it comes back by itself.
         if peer.source == Source::Inbound && inbound {
             self.peers.remove(&node);
         } else {
-            peer.failures = 1;
-            peer.dial_at = Some(now + backoff::delay(1, &mut self.rng));
+            self.handle_failure(now, node, reason);
         }
     }
 
     fn handle_dial_failed(&mut self, now: Instant, node: NodeId, reason: String) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.dialling = false;
-        if !peer.connections.is_empty() {
-            return;
+        if peer.connections.is_empty() {
+            self.handle_failure(now, node, reason);
         }
+    }
+
+    /// Decides when to dial a peer again that was not reached, or is gone.
+    fn handle_failure(&mut self, now: Instant, node: NodeId, reason: String) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.failures = peer.failures.saturating_add(1);
         peer.error = Some(reason);
         peer.dial_at = match (peer.state(), peer.source) {

@@ -74,8 +74,10 @@ fn a_lost_peer_is_dialled_again_and_given_up_after_some_attempts() {
     manager.handle_timeout(now);
     manager.handle_event(now, connected(GREATER, 1, false));
     assert_eq!(manager.status()[0].state, PeerState::Connected);
+    now += SETTLED;
     manager.handle_event(now, disconnected(GREATER, 1));
     assert_eq!(manager.status()[0].state, PeerState::Disconnected);
+    assert!(manager.next_timeout().unwrap() <= now + Duration::from_secs(1), "it was well before");
     let _ = dials(&mut manager);
     for _ in 1..ATTEMPTS {
         now = manager.next_timeout().unwrap();
@@ -115,6 +117,54 @@ fn more_than_the_limit_are_turned_away_and_not_dialled() {
     manager.handle_timeout(now);
     assert_eq!(commands(&mut manager), []);
     assert!(manager.next_timeout().unwrap() > now);
+}
+
+#[test]
+fn a_peer_that_turns_us_away_is_dialled_less_and_less() {
+    let (mut manager, mut now) = manager(10);
+    manager.handle_event(now, discovered(GREATER, Source::Mdns));
+    let start = now;
+    let mut count = 0;
+    while let Some(at) = manager.next_timeout() {
+        now = at;
+        manager.handle_timeout(now);
+        assert_eq!(dials(&mut manager), [GREATER]);
+        count += 1;
+        manager.handle_event(now, connected(GREATER, count, false));
+        manager.handle_event(now, disconnected(GREATER, count));
+    }
+    assert_eq!(count, u64::from(ATTEMPTS));
+    assert!(now > start + Duration::from_secs(10));
+}
+
+#[test]
+fn a_full_node_keeps_no_strangers_and_dials_again_when_there_is_room() {
+    let (mut manager, now) = manager(1);
+    manager.handle_event(now, discovered(GREATER, Source::Mdns));
+    manager.handle_timeout(now);
+    // While we dial, another takes the only place.
+    manager.handle_event(now, connected(SMALLER, 1, true));
+    manager.handle_event(now, connected(GREATER, 2, false));
+    manager.handle_event(now, connected(NodeId([7; 32]), 3, true));
+    manager.handle_event(now, disconnected(GREATER, 2));
+    manager.handle_event(now, disconnected(NodeId([7; 32]), 3));
+    assert!(!manager.peers.contains_key(&NodeId([7; 32])));
+    manager.handle_event(now, disconnected(SMALLER, 1));
+    let _ = commands(&mut manager);
+    manager.handle_timeout(manager.next_timeout().unwrap());
+    assert_eq!(dials(&mut manager), [GREATER]);
+}
+
+#[test]
+fn no_more_are_dialled_at_a_time_than_there_is_room_for() {
+    let (mut manager, now) = manager(2);
+    for key in 6..10 {
+        manager.handle_event(now, discovered(NodeId([key; 32]), Source::Mdns));
+    }
+    manager.handle_timeout(now);
+    assert_eq!(dials(&mut manager).len(), 2);
+    manager.handle_timeout(manager.next_timeout().unwrap());
+    assert_eq!(dials(&mut manager).len(), 0);
 }
 
 #[test]
