@@ -92,6 +92,10 @@ impl Task {
                     self.swarm.close_connection(*id);
                 }
             }
+            peers::Command::TurnAway { node } => {
+                log::debug!("{node} is turned away: too many peers are connected");
+                self.quic.close_peer(&peer_id(node), CloseCode::Full, "too many peers are connected");
+            }
         }
     }
 

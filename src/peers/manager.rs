@@ -25,9 +25,6 @@ const ATTEMPTS: u32 = 10;
 /// A bootstrap peer that was given up is tried again after this time.
 const SLOW_LANE: Duration = Duration::from_secs(300);
 
-/// What a peer is told for which there is no room.
-const TOO_MANY: &str = "too many peers";
-
 /// The network's number for a connection.
 pub type ConnectionNumber = u64;
 
@@ -87,6 +84,8 @@ pub enum Command {
     Dial { node: NodeId, addresses: Vec<String> },
     /// Close one connection; answered by `Disconnected`.
     Close { node: NodeId, connection: ConnectionNumber, reason: &'static str },
+    /// Close what connections there are with a peer, and tell it that there is no room for it; answered by `Disconnected`.
+    TurnAway { node: NodeId },
 }
 
 #[derive(Debug)]
@@ -252,11 +251,11 @@ impl PeerManager {
             // A stranger leaves no trace; whom we dialled ourselves we try again, there may be room then.
             let delay = backoff::delay(ATTEMPTS, &mut self.rng);
             self.with(node, |peer| (peer.dialling, peer.dial_at) = (false, Some(now + delay)));
-            self.close(node, number, TOO_MANY);
+            self.commands.push_back(Command::TurnAway { node });
             return;
         }
         let Some(peer) = self.peer(now, node, Source::Inbound) else {
-            self.close(node, number, TOO_MANY);
+            self.commands.push_back(Command::TurnAway { node });
             return;
         };
         // The one that the smaller id dialled survives, where both ends dialled at once; else the newest.

@@ -54,7 +54,7 @@ pub enum PeerState {
     Connected,
     /// None is, one is being made or will be.
     Disconnected,
-    /// Given up until something new is heard of it.
+    /// Given up until it is heard of again.
     Failed,
 }
 

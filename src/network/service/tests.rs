@@ -42,9 +42,9 @@ fn connected(event: NetworkEvent) -> Option<(NodeId, peers::ConnectionNumber)> {
     }
 }
 
-fn disconnected(event: NetworkEvent) -> Option<NodeId> {
+fn disconnected(event: NetworkEvent) -> Option<(NodeId, String)> {
     match event {
-        NetworkEvent::Peer(peers::Event::Disconnected { node, .. }) => Some(node),
+        NetworkEvent::Peer(peers::Event::Disconnected { node, reason, .. }) => Some((node, reason)),
         _ => None,
     }
 }
@@ -71,8 +71,26 @@ fn two_networks_connect_open_streams_and_take_leave() {
             assert_eq!(heard, b"hello");
 
             two.network.stop().await;
-            assert_eq!(wait_for(&mut one, disconnected).await, id_two);
+            assert_eq!(wait_for(&mut one, disconnected).await.0, id_two);
         }
+    });
+}
+
+#[test]
+fn a_peer_that_is_turned_away_hears_why() {
+    smol::block_on(async {
+        let listen = "/ip4/127.0.0.1/udp/0/quic-v1";
+        let (one, two) = (options(listen), options(listen));
+        let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
+        let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
+        let address = wait_for(&mut two, listening).await;
+        one.network.command(peers::Command::Dial { node: id_two, addresses: vec![address] }).await;
+        assert_eq!(wait_for(&mut two, connected).await.0, id_one);
+        two.network.command(peers::Command::TurnAway { node: id_one }).await;
+        let (node, reason) = wait_for(&mut one, disconnected).await;
+        assert_eq!(node, id_two);
+        assert!(reason.contains("too many peers"), "{reason}");
+        assert_eq!(wait_for(&mut two, disconnected).await.0, id_one);
     });
 }
 

@@ -111,8 +111,7 @@ fn more_than_the_limit_are_turned_away_and_not_dialled() {
     let (mut manager, now) = manager(1);
     manager.handle_event(now, connected(GREATER, 1, true));
     manager.handle_event(now, connected(SMALLER, 2, true));
-    let reason = "too many peers";
-    assert_eq!(commands(&mut manager), [Command::Close { node: SMALLER, connection: 2, reason }]);
+    assert_eq!(commands(&mut manager), [Command::TurnAway { node: SMALLER }]);
     manager.handle_event(now, discovered(NodeId([6; 32]), Source::Mdns));
     manager.handle_timeout(now);
     assert_eq!(commands(&mut manager), []);
