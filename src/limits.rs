@@ -15,6 +15,8 @@ pub mod wire {
     /// Bytes of one `Data` frame's body: the content and the hashes that prove it (64 bytes for each of ≤ 64 levels,
     /// and for each pair of groups inside), and its header.
     pub const DATA_FRAME_BYTES: usize = DATA_BYTES as usize + 64 * (64 + 8) + 32;
+    /// Bytes of a request's body. A peer can make us hold one on each stream that it opens.
+    pub const REQUEST_BYTES: usize = 4 * 1024;
     /// Bytes of any other frame's body, unless its message says otherwise.
     pub const FRAME_BYTES: usize = 64 * 1024;
     /// Bytes of a signed collection head with its list of page hashes.

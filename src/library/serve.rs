@@ -12,8 +12,8 @@ use super::{
 use crate::{
     content::CollectionKey,
     limits::{
-        self,
         follow::{HEADS_INTERVAL_MS, IDLE_MS, STALL_MS},
+        wire::REQUEST_BYTES,
     },
     wire::{
         ErrorCode, ErrorReply, Frame, FrameError,
@@ -42,8 +42,8 @@ impl From<io::Error> for ServeError {
     }
 }
 
-/// Pages in memory at a time.
-const PAGES_AT_ONCE: usize = 16;
+/// Pages in memory at a time, of each stream.
+const PAGES_AT_ONCE: usize = 2;
 
 /// Serves the catalogue on one stream until it ends.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, library: Arc<Library>) -> Result<(), ServeError> {
@@ -51,8 +51,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, library: Arc<Li
     let mut reader = BufReader::with_capacity(1024, reader);
     loop {
         let idle = Duration::from_millis(IDLE_MS);
-        let Some(frame) =
-            within(idle, read_frame(&mut reader, limits::wire::FRAME_BYTES)).await.ok_or(ServeError::Timeout)??
+        let Some(frame) = within(idle, read_frame(&mut reader, REQUEST_BYTES)).await.ok_or(ServeError::Timeout)??
         else {
             return Ok(());
         };
@@ -88,7 +87,7 @@ where
     let mut byte = [0];
     let mut end = std::pin::pin!(reader.read(&mut byte));
     loop {
-        send(&mut writer, &Reply::Heads(Heads { heads: library.heads() }).to_frame()).await?;
+        send(&mut writer, &Reply::Heads(Heads { heads: library.heads() }).into_frame()).await?;
         // Many changes in a row are told together.
         let pause = async {
             smol::Timer::after(Duration::from_millis(HEADS_INTERVAL_MS)).await;
@@ -113,7 +112,7 @@ async fn send_pages<W: AsyncWrite + Unpin>(
     match with(library, move |library| library.page_bytes(&collection, &hashes)).await {
         Ok(pages) => {
             for page in pages {
-                send(writer, &Reply::Page(page.unwrap_or_default()).to_frame()).await?;
+                send(writer, &Reply::Page(page.unwrap_or_default()).into_frame()).await?;
             }
         }
         Err(error) => {
@@ -128,7 +127,7 @@ async fn send_pages<W: AsyncWrite + Unpin>(
 
 fn answer(found: Result<Option<Vec<u8>>, LibraryError>, reply: fn(Vec<u8>) -> Reply) -> Frame {
     match found {
-        Ok(Some(bytes)) => reply(bytes).to_frame(),
+        Ok(Some(bytes)) => reply(bytes).into_frame(),
         Ok(None) => ErrorReply::new(ErrorCode::NotFound, "no such collection here").to_frame(),
         Err(error) => {
             log::warn!("a collection could not be read: {error}");

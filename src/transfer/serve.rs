@@ -21,7 +21,7 @@ use super::{STALL, plan, within};
 use crate::{
     limits::{
         transfer::{BUSY_RETRY_MS, SLOT_IDLE_MS, STREAM_IDLE_MS},
-        wire::{DATA_BYTES, FRAME_BYTES, PIPELINED_REQUESTS},
+        wire::{DATA_BYTES, PIPELINED_REQUESTS, REQUEST_BYTES},
     },
     store::{Blob, ReadError, Store},
     wire::{
@@ -90,7 +90,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     uploads: &Uploads,
 ) -> Result<ServeStats, ServeError> {
     let (reader, writer) = stream.split();
-    let (queue, asked) = channel::bounded(PIPELINED_REQUESTS);
+    let (queue, asked) = channel::bounded(PIPELINED_REQUESTS / 2);
     let reading = async {
         read_requests(BufReader::with_capacity(1024, reader), queue).await;
         future::pending().await
@@ -117,7 +117,7 @@ enum Asked {
 /// Queues requests until the stream ends; a full queue leaves the rest in the connection.
 async fn read_requests<R: AsyncRead + Unpin>(mut reader: R, queue: Sender<Asked>) {
     loop {
-        let asked = match read_frame(&mut reader, FRAME_BYTES).await {
+        let asked = match read_frame(&mut reader, REQUEST_BYTES).await {
             Ok(None) => return,
             Ok(Some(frame)) => match Request::from_frame(&frame) {
                 Ok(Request::Get(get)) => Asked::Get(Box::new(get)),
@@ -146,7 +146,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
     async fn run(mut self, mut source: Source) -> Result<ServeStats, ServeError> {
         let mut ready = Vec::new();
         loop {
-            while source.waiting.len() < PIPELINED_REQUESTS
+            while source.waiting.len() < PIPELINED_REQUESTS / 2
                 && let Ok(asked) = self.asked.try_recv()
             {
                 source.waiting.push_back(asked);

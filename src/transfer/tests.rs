@@ -15,7 +15,7 @@ use crate::{
     limits::{
         GROUP_BYTES,
         transfer::{BUSY_RETRY_MS, SMALL_BYTES},
-        wire::{DATA_BYTES, DATA_FRAME_BYTES},
+        wire::{DATA_BYTES, DATA_FRAME_BYTES, REQUEST_BYTES},
     },
     store::{LibraryPath, Options, Store},
     wire::{
@@ -487,7 +487,8 @@ fn a_frame_too_long_for_a_request_ends_the_stream() {
     let node = Node::new();
     let (mut near, far) = UnixStream::pair().unwrap();
     let client = async {
-        near.write_all(&[1, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
+        near.write_all(&[1]).await.unwrap();
+        near.write_all(&(REQUEST_BYTES as u32 + 1).to_le_bytes()).await.unwrap();
         replies(&mut near).await
     };
     let (codes, served) = block_on(join(client, node.serve(far)));

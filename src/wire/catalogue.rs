@@ -113,11 +113,11 @@ impl Reply {
     pub const MAX_BYTES: usize = limits::wire::ROOT_BYTES;
 
     /// The frame that carries it.
-    pub fn to_frame(&self) -> Frame {
+    pub fn into_frame(self) -> Frame {
         match self {
-            Self::Heads(message) => Frame { kind: KIND_HEADS, body: encode(message) },
-            Self::Root(bytes) => Frame { kind: KIND_ROOT, body: bytes.clone() },
-            Self::Page(bytes) => Frame { kind: KIND_PAGE, body: bytes.clone() },
+            Self::Heads(message) => Frame { kind: KIND_HEADS, body: encode(&message) },
+            Self::Root(bytes) => Frame { kind: KIND_ROOT, body: bytes },
+            Self::Page(bytes) => Frame { kind: KIND_PAGE, body: bytes },
         }
     }
 

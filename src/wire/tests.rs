@@ -51,11 +51,11 @@ fn golden_bytes_of_version_1() {
                     bytes: 5_000_000_000,
                 }],
             })
-            .to_frame(),
+            .into_frame(),
             format!("8141000000{}{publisher}{collection}ac0207{}0280e497d012", "01", hex("Bücher".as_bytes())),
         ),
-        (catalogue::Reply::Root(vec![1, 2]).to_frame(), "82020000000102".into()),
-        (catalogue::Reply::Page(vec![]).to_frame(), "8300000000".into()),
+        (catalogue::Reply::Root(vec![1, 2]).into_frame(), "82020000000102".into()),
+        (catalogue::Reply::Page(vec![]).into_frame(), "8300000000".into()),
         (
             blob::Request::Get(blob::Get {
                 id: ContentId([0x44; 32]),

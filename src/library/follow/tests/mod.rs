@@ -97,7 +97,7 @@ impl Connect for Link {
 
 async fn tell_lies(mut stream: UnixStream, lie: Arc<Lie>) {
     while let Ok(Some(frame)) = read_frame(&mut stream, 1 << 20).await {
-        let reply = lie(Request::from_frame(&frame).unwrap()).to_frame();
+        let reply = lie(Request::from_frame(&frame).unwrap()).into_frame();
         if write_frame(&mut stream, reply.kind, &reply.body).await.is_err() {
             break;
         }
