@@ -73,6 +73,10 @@ pub mod follow {
     pub const RETRY_MAX_MS: u64 = 60_000;
     /// A mirror looks this often for files that were found damaged, besides at every change.
     pub const RESCAN_MS: u64 = 600_000;
+    /// Peers that small blobs come from at the same time; the others wait.
+    pub const SMALL_LANES: usize = 2;
+    /// Peers that large blobs come from at the same time; the others wait.
+    pub const LARGE_LANES: usize = 4;
     /// Small blobs asked for in one go.
     pub const SMALL_WANTS: usize = 256;
     /// Notices kept at a time.
@@ -138,13 +142,13 @@ pub mod network {
     /// Addresses kept for one peer.
     pub const ADDRESSES_PER_PEER: usize = 16;
     /// Streams that one peer may have open towards us.
-    pub const STREAMS_PER_CONNECTION: u32 = 32;
+    pub const STREAMS_PER_CONNECTION: u32 = 16;
     /// Bytes that a peer may send on one stream ahead of its reader. Window ÷ round trip caps the rate.
-    pub const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+    pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
     /// Bytes that a peer may send on all streams of a connection ahead of their readers.
-    pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+    pub const CONNECTION_WINDOW_BYTES: u32 = 320 * 1024;
     /// Bytes of a connection that were written and are not acknowledged.
-    pub const SEND_WINDOW_BYTES: u64 = 512 * 1024;
+    pub const SEND_WINDOW_BYTES: u64 = 192 * 1024;
     /// Bytes of a handshake that arrived out of order.
     pub const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
     /// Buffers that one UDP socket receives into at a time, and the bytes of each: as much as the kernel joins.
@@ -183,6 +187,22 @@ pub mod network {
     pub const MDNS_SERVICES: usize = 8;
     /// Names in one packet's answers that mDNS follows.
     pub const MDNS_NAMES_PER_PACKET: usize = 64;
+}
+
+/// Memory.
+pub mod memory {
+    /// Bytes that a node with 100 peers may need (MB, as the promise has it).
+    pub const NODE_BYTES: usize = 100_000_000;
+    /// Bytes that it needs without them, with 20,000 files (measured, see ARCHITECTURE.md).
+    pub const IDLE_BYTES: usize = 18_000_000;
+    /// Bytes of what 100 peers have sent and nobody reads, and of what was written to them and they do not take.
+    pub const WINDOWS_BYTES: usize =
+        100 * (super::network::CONNECTION_WINDOW_BYTES as usize + super::network::SEND_WINDOW_BYTES as usize);
+    /// Bytes of blobs on their way to peers: one `Data` frame is sent, one waits, one is made.
+    pub const UPLOADS_BYTES: usize = super::transfer::UPLOAD_SLOTS * 3 * super::wire::DATA_FRAME_BYTES;
+    /// Bytes of blobs on their way here: one batch of small ones arrives, one waits, one is written; large ones have their frames.
+    pub const DOWNLOADS_BYTES: usize = super::follow::SMALL_LANES * 3 * super::transfer::SMALL_BATCH_BYTES as usize
+        + super::follow::LARGE_LANES * super::transfer::FRAMES_IN_MEMORY * super::wire::DATA_FRAME_BYTES;
 }
 
 /// The kiosk page.
@@ -241,7 +261,17 @@ const _: () = {
     assert!(transfer::REQUEST_BYTES.is_multiple_of(wire::DATA_BYTES));
     assert!(transfer::OPEN_REQUESTS <= wire::PIPELINED_REQUESTS);
     assert!(transfer::SMALL_BYTES <= GROUP_BYTES);
-    assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::FRAME_BYTES);
+    assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::REQUEST_BYTES);
+    assert!(wire::RANGES_PER_REQUEST * 2 * 10 + 64 <= wire::REQUEST_BYTES);
+    assert!(wire::HEADS * (48 + library::NAME_BYTES + 4 * 10) + 64 <= wire::FRAME_BYTES);
+    // 100 peers that fill every window, slot and lane.
+    assert!(
+        memory::IDLE_BYTES + memory::WINDOWS_BYTES + memory::UPLOADS_BYTES + memory::DOWNLOADS_BYTES
+            <= memory::NODE_BYTES
+    );
+    assert!(network::STREAM_WINDOW_BYTES <= network::CONNECTION_WINDOW_BYTES);
+    // Streams are served, and some are libp2p's own.
+    assert!(network::SERVED_STREAMS_PER_PEER + 4 <= network::STREAMS_PER_CONNECTION as usize);
     // A page takes a few of the longest items, so that a page always exists for an item.
     assert!(2 * (library::PATH_BYTES + 2 * library::TITLE_BYTES + library::LANGUAGE_BYTES + 64) <= library::PAGE_BYTES);
 };

@@ -154,8 +154,12 @@ impl<C: Connect> Runner<'_, C> {
             let handle = self.handle(&summary);
             let wants = self.make_way(&summary, wants).await?;
             match self.lane {
-                Lane::Small => self.fetch_small(&summary.key, wants, &handle).await?,
+                Lane::Small => {
+                    let _place = self.follower.small_lanes.acquire().await;
+                    self.fetch_small(&summary.key, wants, &handle).await?;
+                }
                 Lane::Large => {
+                    let _place = self.follower.large_lanes.acquire().await;
                     for want in wants {
                         self.fetch_large(&summary.key, want, &handle).await?;
                     }

@@ -27,6 +27,7 @@ use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use smol::{
     channel::{Receiver, Sender, bounded},
     future::or,
+    lock::Semaphore,
 };
 
 use self::{
@@ -37,7 +38,10 @@ use self::{
 use super::Library;
 use crate::{
     content::{CollectionKey, ContentId, NodeId},
-    limits,
+    limits::{
+        self,
+        follow::{LARGE_LANES, SMALL_LANES},
+    },
     status::{Notice, TransferStatus},
     wire::{
         catalogue::{self, Head, Reply, Request, Watch},
@@ -53,6 +57,9 @@ pub struct Follower {
     blobs: Claims<ContentId>,
     /// Collections whose newer version is being fetched.
     collections: Claims<CollectionKey>,
+    /// Places for those that fetch small blobs, and large ones: they bound the memory that peers together can fill.
+    small_lanes: Semaphore,
+    large_lanes: Semaphore,
     transfers: Transfers,
     notices: Notices,
 }
@@ -83,6 +90,8 @@ impl Follower {
             policy,
             blobs: Claims::default(),
             collections: Claims::default(),
+            small_lanes: Semaphore::new(SMALL_LANES),
+            large_lanes: Semaphore::new(LARGE_LANES),
             transfers: Transfers::default(),
             notices: Notices::default(),
         })

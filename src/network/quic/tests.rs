@@ -226,28 +226,28 @@ fn much_arrives_whole() {
     });
 }
 
+/// Writes until nothing was taken for a second, that is for good; returns how much was.
+async fn fill(stream: &mut Stream) -> u64 {
+    let mut written = 0;
+    loop {
+        let blocked = async {
+            Timer::after(Duration::from_secs(1)).await;
+            None
+        };
+        let write = stream.write(&[7; 10_000]).map(|result| Some(result.unwrap()));
+        match select(std::pin::pin!(write), std::pin::pin!(blocked)).await.factor_first().0 {
+            Some(count) => written += count as u64,
+            None => return written,
+        }
+    }
+}
+
 #[test]
 fn a_stream_that_nobody_reads_takes_no_more_than_its_windows() {
     smol::block_on(async {
         let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
         let (mut ours, theirs) = stream(&mut dialled, &mut accepted).await;
-        let mut written = 0;
-        let chunk = [7; 10_000];
-        // Blocked for a second, that is for good.
-        let fill = async {
-            loop {
-                let blocked = async {
-                    Timer::after(Duration::from_secs(1)).await;
-                    None
-                };
-                let write = ours.write(&chunk).map(|result| Some(result.unwrap()));
-                match select(std::pin::pin!(write), std::pin::pin!(blocked)).await.factor_first().0 {
-                    Some(count) => written += count as u64,
-                    None => break,
-                }
-            }
-        };
-        soon(fill).await;
+        let written = soon(fill(&mut ours)).await;
         let bound = u64::from(limits::STREAM_WINDOW_BYTES) + limits::SEND_WINDOW_BYTES;
         assert!(written >= u64::from(limits::STREAM_WINDOW_BYTES) / 2 && written <= bound, "{written}");
         // The connection is none the worse for it.
@@ -255,6 +255,34 @@ fn a_stream_that_nobody_reads_takes_no_more_than_its_windows() {
         other.write_all(b"hello").await.unwrap();
         soon(other_end.read_exact(&mut [0; 5])).await.unwrap();
         drop(theirs);
+    });
+}
+
+#[test]
+fn peers_that_fill_all_their_streams_take_no_more_than_their_connections_windows() {
+    const PEERS: usize = 20;
+    smol::block_on(async {
+        let mut b = Node::new();
+        let (_, address) = b.listen(V4).await;
+        let nodes: Vec<Node> = (0..PEERS).map(|_| Node::new()).collect();
+        let fillers = nodes.iter().map(|node| async {
+            let (_, mut connection) = node.dial(&address).await.unwrap();
+            let mut streams = Vec::new();
+            for _ in 0..limits::STREAMS_PER_CONNECTION {
+                streams.push(open(&mut connection).await);
+            }
+            let written: u64 = join_all(streams.iter_mut().map(fill)).await.iter().sum();
+            // They stay open until all are full.
+            (written, connection, streams)
+        });
+        let full = soon(join_all(fillers)).await;
+        for _ in 0..PEERS {
+            b.accept().await;
+        }
+        for (written, ..) in full {
+            let window = u64::from(limits::CONNECTION_WINDOW_BYTES);
+            assert!(written >= window && written <= window + limits::SEND_WINDOW_BYTES, "{written}");
+        }
     });
 }
 
