@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use allibrary::{
@@ -77,7 +77,7 @@ fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
     let place = |host: usize| Place::on(&lan.hosts[host], folder.join(format!("node{host}")));
     place(0).ok(&["add", books.to_str().unwrap()]);
     let publisher = place(0).start(&[]);
-    let begin = Instant::now();
+    let begin = allibrary::clock::now();
     let mut mirror = place(1).start(&["--mirror"]);
     mirror.wait_for_blobs(blobs);
     let elapsed = begin.elapsed();
@@ -145,7 +145,7 @@ fn quinn_raw(lan: &Lan, file: &Path, copy: &Path) -> Duration {
     let mut server = Process(server.args(["serve", &address]).arg(file).stdout(Stdio::piped()).spawn().unwrap());
     let ready = BufReader::new(server.0.stdout.take().unwrap()).lines().next();
     assert_eq!(ready.expect("the yardstick says when it is ready").expect("in text"), "ready");
-    let begin = Instant::now();
+    let begin = allibrary::clock::now();
     let mut client = lan.hosts[1].command(&program);
     let status = client.args(["get", &address]).arg(copy).args(["--b3", "--sync"]).stdout(Stdio::null()).status();
     let elapsed = begin.elapsed();
@@ -193,15 +193,15 @@ fn rsync(lan: &Lan, folder: &Path, books: &Path, copy: &Path) -> Duration {
     let _server =
         Process(server.args(["--daemon", "--no-detach", "--port=4998", "--config"]).arg(&config).spawn().unwrap());
     let url = format!("rsync://{}:4998/books/", lan.hosts[0].ip);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = allibrary::clock::now() + Duration::from_secs(10);
     loop {
-        let begin = Instant::now();
+        let begin = allibrary::clock::now();
         let status = lan.hosts[1].command("rsync").args(["-a", &url]).arg(copy).stderr(Stdio::null()).status().unwrap();
         let elapsed = begin.elapsed();
         if status.success() {
             return elapsed;
         }
-        assert!(Instant::now() < deadline, "rsync does not work");
+        assert!(allibrary::clock::now() < deadline, "rsync does not work");
     }
 }
 
@@ -249,7 +249,7 @@ fn discovery(folder: &Path) {
         .map(|round| {
             let place = |host: usize| Place::on(&lan.hosts[host], folder.join(format!("{round}-{host}")));
             let _first = place(0).start(&[]);
-            let begin = Instant::now();
+            let begin = allibrary::clock::now();
             let mut second = place(1).start(&[]);
             second.wait_for_peers(1);
             begin.elapsed()
@@ -295,7 +295,7 @@ async fn dial() -> Duration {
             break addresses;
         }
     };
-    let begin = Instant::now();
+    let begin = allibrary::clock::now();
     one.network.command(peers::Command::Dial { node, addresses }).await;
     loop {
         if let Some(NetworkEvent::Peer(peers::Event::Connected { .. })) = one.events.next().await {

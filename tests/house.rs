@@ -8,9 +8,9 @@ use std::{
 };
 
 /// From the roof to the ground: imports run downwards in this list.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "main", "cli", "node", "kiosk", "library", "transfer", "network", "store", "peers", "wire", "config", "status",
-    "content", "limits",
+    "clock", "content", "limits",
 ];
 
 /// Crates that only one part may name.
@@ -23,6 +23,24 @@ const AT_HOME: [(&str, &str); 8] = [
     ("simple_dns", "network"),
     ("sled", "store"),
     ("hyper", "kiosk"),
+];
+
+/// Files and folders of pure logic: it is told the time, and waits for nothing.
+const PURE: [&str; 14] = [
+    "content.rs",
+    "library/follow/policy.rs",
+    "limits.rs",
+    "network/mdns/cache.rs",
+    "network/mdns/engine.rs",
+    "network/mdns/link.rs",
+    "network/mdns/packet.rs",
+    "network/mdns/zone.rs",
+    "peers",
+    "status",
+    "transfer/answer.rs",
+    "transfer/plan.rs",
+    "transfer/rate.rs",
+    "wire",
 ];
 
 const FILE_LINES: usize = 400;
@@ -137,6 +155,24 @@ fn some_crates_are_named_in_one_part_alone() {
         }
         if source.lines.iter().any(|line| line.contains("tokio::")) {
             wrong.push(format!("{}: the program runs on smol", source.path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn pure_logic_reads_no_clock() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let is_pure = |source: &Source| PURE.iter().any(|pure| source.path.starts_with(root.join(pure)));
+    let sources = sources();
+    let pure: Vec<_> = sources.iter().filter(|source| is_pure(source)).collect();
+    assert!(pure.len() >= PURE.len(), "what is pure is found");
+    let mut wrong = Vec::new();
+    for source in pure {
+        for word in ["clock", "Instant::now", "SystemTime", ".elapsed()", "Timer", "smol", "async_io"] {
+            if source.lines.iter().any(|line| line.contains(word)) {
+                wrong.push(format!("{}: pure logic must not know {word}", source.path.display()));
+            }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -42,7 +42,7 @@ impl Node {
         let peer = PeerId::from_bytes(&node.to_peer_id_bytes()).unwrap();
         let (sender, events) = channel();
         let (stop, stopped) = smol::channel::bounded(1);
-        let started = Instant::now();
+        let started = allibrary::clock::now();
         let thread = host.thread(move || {
             let mut mdns = Mdns::new(Config { node, interfaces: Vec::new() }).unwrap();
             mdns.set_addresses(listen_addresses());
@@ -53,7 +53,7 @@ impl Node {
                         if event == Event::InterfacesChanged {
                             mdns.set_addresses(listen_addresses());
                         }
-                        let _ = sender.send((Instant::now(), event));
+                        let _ = sender.send((allibrary::clock::now(), event));
                     }
                 };
                 run.or(async { stopped.recv().await.unwrap_or_default() }).await;
@@ -67,12 +67,12 @@ impl Node {
 
     /// Waits for an event and returns when it came, with what the test took of it. Others stay.
     fn wait<T>(&self, what: &str, mut wanted: impl FnMut(&Event) -> Option<T>) -> (Instant, T) {
-        let until = Instant::now() + DEADLINE;
+        let until = allibrary::clock::now() + DEADLINE;
         let mut seen = self.seen.borrow_mut();
         let mut at = 0;
         loop {
             if at == seen.len() {
-                let left = until.saturating_duration_since(Instant::now());
+                let left = until.saturating_duration_since(allibrary::clock::now());
                 match self.events.recv_timeout(left) {
                     Ok(event) => seen.push_back(event),
                     Err(error) => panic!("{what}: {error}; seen: {seen:?}"),

@@ -1,11 +1,7 @@
 mod banner;
 mod watch;
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use async_signal::{Signal, Signals};
 use clap::{Args, ValueHint};
@@ -16,6 +12,7 @@ use smol::{Timer, future};
 use self::watch::Watch;
 use super::{Failure, Global, Out, add::Add, failure::Exit, flag, out::printable, start_log};
 use crate::{
+    clock,
     config::{BootstrapPeer, Config, Flag, QuicAddress},
     node::{
         Node, NodeError,
@@ -134,14 +131,14 @@ async fn serve(
 /// Tells of peers, copies and trouble as they come and go.
 async fn watch(node: &Node, config: &Config, bars: &MultiProgress, out: &mut Out) -> Result<(), Failure> {
     let mut watch = Watch::new(bars, out.is_watched());
-    let alone_at = Instant::now() + ALONE_AFTER;
+    let alone_at = clock::now() + ALONE_AFTER;
     let mut has_told = false;
     loop {
         let status = node.status();
         for line in watch.look(&status) {
             bars.suspend(|| tell(&line, out))?;
         }
-        if !has_told && Instant::now() >= alone_at {
+        if !has_told && clock::now() >= alone_at {
             has_told = true;
             if !watch.has_met_anyone() {
                 for line in banner::alone(&status, config, &node.heard().await) {

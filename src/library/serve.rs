@@ -5,11 +5,9 @@ use std::{io, sync::Arc, time::Duration};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::Either, future::select, io::BufReader};
 use thiserror::Error;
 
-use super::{
-    Library, LibraryError,
-    wait::{with, within},
-};
+use super::{Library, LibraryError, wait::with};
 use crate::{
+    clock::within,
     content::CollectionKey,
     limits::{
         follow::{HEADS_INTERVAL_MS, IDLE_MS, STALL_MS},

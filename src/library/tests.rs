@@ -54,10 +54,10 @@ fn open(folder: &Path, seed: u8) -> Arc<Library> {
 
 fn open_with(folder: &Path, seed: u8, options: store::Options) -> Arc<Library> {
     // What was stopped may still be at its last piece of work.
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let give_up = crate::clock::now() + std::time::Duration::from_secs(30);
     let store = loop {
         match Store::open(&folder.join("data"), options.clone()) {
-            Err(store::StoreError::Locked { .. }) if std::time::Instant::now() < give_up => std::thread::yield_now(),
+            Err(store::StoreError::Locked { .. }) if crate::clock::now() < give_up => std::thread::yield_now(),
             store => break store.unwrap(),
         }
     };

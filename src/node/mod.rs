@@ -2,7 +2,6 @@
 //!
 //! It may use every part below, and must never know the command line.
 
-mod clock;
 pub mod control;
 pub mod footprint;
 pub mod ops;

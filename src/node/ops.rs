@@ -11,6 +11,7 @@ use ed25519_dalek::SigningKey;
 
 use super::control::{CollectionInfo, FailureKind, ItemInfo, OpError, PathText, Reply, Request};
 use crate::{
+    clock,
     config::Config,
     content::ContentId,
     library::{AddEvent, AddRequest, Entry, Library, LibraryError, Remove, Summary},
@@ -231,7 +232,7 @@ struct Pace {
 
 impl Pace {
     fn is_due(&mut self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         let due = self.last.is_none_or(|last| now - last >= TELL_EVERY);
         if due {
             self.last = Some(now);

@@ -11,8 +11,9 @@ use std::{
 use futures::{FutureExt, StreamExt, channel::mpsc, future::pending, select_biased};
 use smol::Timer;
 
-use super::{clock, state::State};
+use super::state::State;
 use crate::{
+    clock,
     content::NodeId,
     library::follow::{self, Connect, FollowEnd, Follower},
     network::{self, Connector, Network, NetworkEvent},

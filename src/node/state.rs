@@ -7,12 +7,12 @@ use std::{
 };
 
 use super::{
-    clock,
     control::{OpError, Reply, Request},
     ops,
     peering::Peering,
 };
 use crate::{
+    clock,
     config::Config,
     library::{Library, follow::Follower},
     limits,

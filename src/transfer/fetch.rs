@@ -1,11 +1,6 @@
 //! Fetching one large blob from one peer.
 
-use std::{
-    io,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use futures::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
@@ -19,9 +14,9 @@ use super::{
     STALL,
     answer::{Answer, Step, Violation},
     plan::Plan,
-    within,
 };
 use crate::{
+    clock::{self, within},
     content::ContentId,
     limits::transfer::{BUSY_RETRY_MAX_MS, CHECKPOINT_MS, FRAMES_IN_MEMORY, OPEN_REQUESTS},
     store::{Download, LibraryPath, Store, StoreError, WriteError},
@@ -247,15 +242,15 @@ async fn write(
     written: Sender<Vec<u8>>,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> (Download, Result<(), FetchError>) {
-    let mut checkpoint_at = Instant::now();
+    let mut checkpoint_at = clock::now();
     let mut batch = Vec::with_capacity(FRAMES_IN_MEMORY);
     while let Ok(data) = to_write.recv().await {
         batch.push(data);
         batch.extend(std::iter::from_fn(|| to_write.try_recv().ok()));
         let result;
-        let checkpoint_is_due = checkpoint_at.elapsed() >= Duration::from_millis(CHECKPOINT_MS);
+        let checkpoint_is_due = clock::now() - checkpoint_at >= Duration::from_millis(CHECKPOINT_MS);
         if checkpoint_is_due {
-            checkpoint_at = Instant::now();
+            checkpoint_at = clock::now();
         }
         (download, batch, result) = smol::unblock(move || {
             let result = write_batch(&mut download, &batch, checkpoint_is_due);

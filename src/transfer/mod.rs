@@ -14,7 +14,7 @@ mod rate;
 mod serve;
 mod small;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 pub use answer::Violation;
 pub use fetch::{FetchError, fetch_blob};
@@ -26,15 +26,6 @@ use crate::limits;
 
 /// See [`limits::transfer::STALL_MS`]; tests of peers that stall don't wait that long.
 const STALL: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { limits::transfer::STALL_MS });
-
-/// The future's output, or none if it takes longer than `limit`.
-async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    smol::future::or(async { Some(future.await) }, async {
-        smol::Timer::after(limit).await;
-        None
-    })
-    .await
-}
 
 #[cfg(test)]
 mod tests;

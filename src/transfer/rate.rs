@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_steady_rate_is_right_from_the_first_second() {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let mut rate = Rate::new(start);
         assert_eq!(rate.bytes_per_s(start), 0);
         assert_eq!(rate.remaining(start, 1), None);
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_change_shows_within_seconds() {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let mut rate = Rate::new(start);
         let now = run(&mut rate, start, 60, 1_000_000);
         let now = run(&mut rate, now, 15, 100_000);
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_stands_still_does_no_harm() {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let mut rate = Rate::new(start);
         rate.add(start, u64::MAX);
         assert_eq!(rate.bytes_per_s(start), 0);

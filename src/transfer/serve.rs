@@ -17,8 +17,9 @@ use smol::{
 };
 use thiserror::Error;
 
-use super::{STALL, plan, within};
+use super::{STALL, plan};
 use crate::{
+    clock::within,
     limits::{
         transfer::{BUSY_RETRY_MS, SLOT_IDLE_MS, STREAM_IDLE_MS},
         wire::{DATA_BYTES, PIPELINED_REQUESTS, REQUEST_BYTES},

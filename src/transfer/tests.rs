@@ -1,6 +1,6 @@
 //! Real stores in temporary folders, over Unix sockets; peers that lie are written by hand.
 
-use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Instant};
+use std::{io, path::PathBuf, pin::pin, sync::Arc};
 
 use futures::{
     AsyncReadExt, AsyncWriteExt,
@@ -423,7 +423,7 @@ fn refusals_are_no_violations() {
 
 #[test]
 fn a_peer_that_falls_silent_is_left() {
-    let started = Instant::now();
+    let started = crate::clock::now();
     let mut told = false;
     let error = fetch_from_liar(|replies| {
         let first = if told { vec![] } else { frames(replies[..2].to_vec()) };

@@ -18,7 +18,7 @@ use std::{
     process::{Child, Command, id as pid},
     sync::atomic::{AtomicU32, Ordering},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Hosts on one switch, each with `eth0` (10.77.0.1, 10.77.0.2 …, and a link-local IPv6 address) and `lo`.
@@ -61,14 +61,14 @@ impl Lan {
 
     /// Waits until the cable of a host carries packets both ways: the kernel takes a moment.
     fn settle(&self, host: usize) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = allibrary::clock::now() + Duration::from_secs(20);
         let port = format!("-n {} -d link show port{}", self.switch.namespace, host + 1);
         let address = format!("-n {} addr show dev eth0 -tentative", self.hosts[host].namespace);
         // Until its queue is set up an interface drops what it should send.
         let works =
             |shown: String, what| shown.contains("qdisc noqueue") && shown.contains("state UP") && shown.contains(what);
         while !(works(ip(&port), "state forwarding") && works(ip(&address), "fe80:")) {
-            assert!(Instant::now() < until, "the cable of host {host} is not used");
+            assert!(allibrary::clock::now() < until, "the cable of host {host} is not used");
             thread::sleep(Duration::from_millis(5));
         }
     }

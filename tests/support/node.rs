@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -125,7 +125,7 @@ impl Node<'_> {
 
     /// Waits until `status` shows something.
     pub fn wait_for(&mut self, what: &str, shown: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = allibrary::clock::now() + DEADLINE;
         loop {
             let status = self.status();
             if let Some(status) = status.as_ref().filter(|status| shown(status)) {
@@ -134,7 +134,7 @@ impl Node<'_> {
             let ended = self.child.try_wait().expect("the child is ours");
             assert!(ended.is_none(), "the node ended ({ended:?}) before {what}:\n{}", self.log());
             let state = status.map_or_else(|| "no answer".into(), |status| status.to_string());
-            assert!(Instant::now() < deadline, "no sign of {what}: {state}\n{}", self.log());
+            assert!(allibrary::clock::now() < deadline, "no sign of {what}: {state}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -4,7 +4,6 @@ use std::{
     ops::Range,
     sync::mpsc,
     thread::{self, JoinHandle},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -82,7 +81,7 @@ impl Server {
 
     /// Stops it; it must need less than a second.
     fn stop(self) {
-        let begin = Instant::now();
+        let begin = crate::clock::now();
         self.stop.try_send(()).unwrap();
         self.thread.join().unwrap();
         assert!(begin.elapsed() < Duration::from_secs(1), "took {:?}", begin.elapsed());
@@ -117,7 +116,7 @@ fn silent_dripping_and_idle_clients_are_closed() {
     assert!(read_to(&mut idle, "hello").starts_with("HTTP/1.1 200 OK\r\n"));
     let mut dripping = server.connect();
     let mut drips = b"GET / HTTP/1.1\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
-    let begin = Instant::now();
+    let begin = crate::clock::now();
     while dripping.write_all(&[*drips.next().unwrap()]).is_ok() {
         assert!(begin.elapsed() < DEADLINE);
         thread::sleep(Duration::from_millis(10));
@@ -188,7 +187,7 @@ fn one_client_too_many_is_told_so_and_places_come_back() {
     let answer = String::from_utf8(read_all(&mut refused)).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: 5\r\n"), "{answer}");
     clients.clear();
-    let begin = Instant::now();
+    let begin = crate::clock::now();
     while !read_some(&mut server.ask("/")).starts_with("HTTP/1.1 200 ") {
         assert!(begin.elapsed() < DEADLINE);
     }

@@ -1,11 +1,6 @@
 //! Fetching what is missing from one peer.
 
-use std::{
-    collections::BTreeMap,
-    mem,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use smol::channel::Receiver;
 
@@ -15,8 +10,9 @@ use super::{
     scan::{Cursor, Found, Want, make_way, scan, settle},
 };
 use crate::{
+    clock,
     content::CollectionKey,
-    library::{Item, LibraryError, Summary, wait::with, wait::within},
+    library::{Item, LibraryError, Summary, wait::with},
     limits::{
         follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SMALL_WANTS},
         transfer::SMALL_BYTES,
@@ -74,7 +70,7 @@ pub(super) async fn run<C: Connect>(
     let (mut pause, mut first) = (None, true);
     loop {
         let news = smol::future::or(async { _ = wake.recv().await }, changes.changed());
-        let woken = within(pause.unwrap_or(Duration::from_millis(RESCAN_MS)), news).await.is_some();
+        let woken = clock::within(pause.unwrap_or(Duration::from_millis(RESCAN_MS)), news).await.is_some();
         if !woken && pause.is_none() {
             // Files may have been found damaged meanwhile.
             runner.done.clear();
@@ -172,7 +168,7 @@ impl<C: Connect> Runner<'_, C> {
         match &self.handle {
             Some((key, handle)) if *key == summary.key => Arc::clone(handle),
             _ => {
-                let handle = self.follower.transfers.begin(Instant::now(), self.peer.node, summary.key);
+                let handle = self.follower.transfers.begin(clock::now(), self.peer.node, summary.key);
                 let handle = Arc::new(handle);
                 self.handle = Some((summary.key, Arc::clone(&handle)));
                 handle
@@ -210,7 +206,7 @@ impl<C: Connect> Runner<'_, C> {
         let mut stream = self.stream().await?;
         let mut told = 0;
         let mut progress = |kept: u64| {
-            handle.arrived(Instant::now(), kept.saturating_sub(mem::replace(&mut told, kept)));
+            handle.arrived(clock::now(), kept.saturating_sub(mem::replace(&mut told, kept)));
         };
         let outcomes = match fetch_small(&mut stream, self.follower.library.store(), small, &mut progress).await {
             Ok(outcomes) => outcomes,
@@ -234,7 +230,7 @@ impl<C: Connect> Runner<'_, C> {
         let mut told = None;
         let mut progress = |here: u64| {
             // What was here before did not arrive now.
-            handle.arrived(Instant::now(), here.saturating_sub(told.replace(here).unwrap_or(here)));
+            handle.arrived(clock::now(), here.saturating_sub(told.replace(here).unwrap_or(here)));
             handle.partial(here);
         };
         let store = self.follower.library.store();

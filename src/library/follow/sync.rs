@@ -8,14 +8,10 @@ use thiserror::Error;
 
 use super::{Connect, FollowEnd, Follower, Peer};
 use crate::{
+    clock::within,
     content::CollectionKey,
     library::{
-        LibraryError, ManifestError, Root, RootError,
-        apply::Adopted,
-        manifest::Draft,
-        page,
-        page::PageHash,
-        wait::{with, within},
+        LibraryError, ManifestError, Root, RootError, apply::Adopted, manifest::Draft, page, page::PageHash, wait::with,
     },
     limits::{
         follow::{RETRY_MAX_MS, RETRY_MIN_MS, STALL_MS},

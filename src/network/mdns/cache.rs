@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_peer_lives_as_long_as_it_is_heard() {
-        let (mut cache, now, peer) = (Cache::default(), Instant::now(), PeerId::random());
+        let (mut cache, now, peer) = (Cache::default(), crate::clock::now(), PeerId::random());
         assert_eq!(cache.hear(now, LINK, SOURCE, announcement(peer, &[1], 360)), Some(vec![address(1)]));
         let later = now + Duration::from_secs(300);
         assert_eq!(cache.hear(later, LINK, SOURCE, announcement(peer, &[1], 360)), None, "nothing new");
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn newer_addresses_of_a_link_replace_older_ones() {
-        let (mut cache, now, peer) = (Cache::default(), Instant::now(), PeerId::random());
+        let (mut cache, now, peer) = (Cache::default(), crate::clock::now(), PeerId::random());
         cache.hear(now, LINK, SOURCE, announcement(peer, &[1], 360));
         cache.hear(now, OTHER_LINK, SOURCE, announcement(peer, &[3], 360));
         // Answers may come in several packets: those of the same second add up.
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_goodbye_and_a_lost_link_end_a_peer() {
-        let (mut cache, now, peer) = (Cache::default(), Instant::now(), PeerId::random());
+        let (mut cache, now, peer) = (Cache::default(), crate::clock::now(), PeerId::random());
         assert_eq!(cache.hear(now, LINK, SOURCE, announcement(peer, &[1], 0)), None, "never heard of");
         cache.hear(now, LINK, SOURCE, announcement(peer, &[1], 360));
         cache.hear(now, OTHER_LINK, SOURCE, announcement(peer, &[1], 360));
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn everything_is_bounded() {
-        let (mut cache, now) = (Cache::default(), Instant::now());
+        let (mut cache, now) = (Cache::default(), crate::clock::now());
         let peer = PeerId::random();
         for port in 0..100 {
             cache.hear(now, LINK, SOURCE, announcement(peer, &[2 * port, 2 * port + 1], u64::MAX));

@@ -37,7 +37,7 @@ use self::{
     link::Link,
 };
 use super::identity;
-use crate::{content::NodeId, limits::network::MDNS_PACKET_BYTES};
+use crate::{clock, content::NodeId, limits::network::MDNS_PACKET_BYTES};
 
 /// How often the interfaces are looked at.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
@@ -142,22 +142,22 @@ impl Mdns {
             interfaces,
             ports: Vec::new(),
             timer: Timer::never(),
-            refresh_at: Instant::now(),
+            refresh_at: clock::now(),
             buffer: vec![0; MDNS_PACKET_BYTES + 1].into(),
         };
-        mdns.refresh(Instant::now());
+        mdns.refresh(clock::now());
         Ok(mdns)
     }
 
     /// Sets where this node listens: addresses of its interfaces, without `/p2p`. Each interface tells its own.
     pub fn set_addresses(&mut self, listen: Vec<Multiaddr>) {
-        self.engine.set_addresses(Instant::now(), listen);
+        self.engine.set_addresses(clock::now(), listen);
         self.send();
     }
 
     /// Sets what else is to be found here; of more than [`crate::limits::network::MDNS_SERVICES`] the first ones.
     pub fn set_services(&mut self, services: Vec<Service>) {
-        self.engine.set_services(Instant::now(), services);
+        self.engine.set_services(clock::now(), services);
         self.send();
     }
 
@@ -256,7 +256,7 @@ impl Stream for Mdns {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let mdns = self.get_mut();
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             if mdns.refresh_at <= now {
                 mdns.refresh(now);
             }

@@ -97,7 +97,7 @@ fn page() -> Service {
 
 #[test]
 fn nodes_find_each_other_at_once_and_lose_each_other_by_goodbye() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (mut a, mut b) = (node(now, 1, 1), node(now, 2, 2));
     sent(&mut a);
     let later = now + SECOND / 10;
@@ -115,7 +115,7 @@ fn nodes_find_each_other_at_once_and_lose_each_other_by_goodbye() {
 
 #[test]
 fn finds_stock_nodes_whatever_their_random_name() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     for (name, hears_of_it) in [("xK2random", true), ("yL3another", false)] {
         let addresses = ["/ip4/127.0.0.1/udp/9/quic-v1", "/ip4/10.0.0.9/udp/9/quic-v1", "/ip4/172.17.0.1/tcp/9"];
@@ -131,7 +131,7 @@ fn finds_stock_nodes_whatever_their_random_name() {
 
 #[test]
 fn stock_nodes_find_us() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     sent(&mut engine);
     engine.handle_packet(now + SECOND, LINK, ([10, 0, 0, 9], 40000).into(), STOCK_QUERY);
@@ -151,7 +151,7 @@ fn stock_nodes_find_us() {
 
 #[test]
 fn asks_less_and_less_often() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = Engine::new(peer(1), "random".into(), "host".into());
     engine.set_links(now, vec![link(1)], vec![]);
     let mut asked = Vec::new();
@@ -166,7 +166,7 @@ fn asks_less_and_less_often() {
 
 #[test]
 fn announces_twice_and_on_change_and_not_without_address() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = Engine::new(peer(1), "random".into(), "host".into());
     engine.set_links(now, vec![link(1)], vec![]);
     engine.handle_timeout(now);
@@ -193,7 +193,7 @@ fn announces_twice_and_on_change_and_not_without_address() {
 
 #[test]
 fn answers_for_its_services_and_no_more_often_than_once_a_second() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     engine.set_services(now, vec![page()]);
     sent(&mut engine);
@@ -219,7 +219,7 @@ fn answers_for_its_services_and_no_more_often_than_once_a_second() {
 
 #[test]
 fn known_answers_are_not_repeated_and_probes_are_answered_soon() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     engine.set_services(now, vec![page()]);
     sent(&mut engine);
@@ -247,7 +247,7 @@ fn known_answers_are_not_repeated_and_probes_are_answered_soon() {
 
 #[test]
 fn an_ordinary_resolver_is_answered_where_it_asked_from() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     engine.set_services(now, vec![page()]);
     sent(&mut engine);
@@ -264,7 +264,7 @@ fn an_ordinary_resolver_is_answered_where_it_asked_from() {
 
 #[test]
 fn a_second_host_with_our_identity_is_reported_once_a_minute() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     let announcement = |engine: &mut Engine| {
         let mut packets = sent(engine).into_iter().map(|sent| sent.bytes);
@@ -286,7 +286,7 @@ fn a_second_host_with_our_identity_is_reported_once_a_minute() {
 
 #[test]
 fn a_lost_interface_loses_its_peers_and_a_new_one_starts_anew() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (mut a, mut b) = (node(now, 1, 1), node(now, 2, 2));
     deliver(now, &mut b, from(2), &mut a);
     events(&mut a);
@@ -301,14 +301,14 @@ fn a_lost_interface_loses_its_peers_and_a_new_one_starts_anew() {
 
 #[test]
 fn packets_from_elsewhere_are_not_heard() {
-    let mut engine = node(Instant::now(), 1, 1);
-    assert!(!engine.handle_packet(Instant::now(), LINK, ([8, 8, 8, 8], engine::PORT).into(), STOCK_QUERY));
-    assert!(!engine.handle_packet(Instant::now(), (9, Family::V4), from(2), STOCK_QUERY));
+    let mut engine = node(crate::clock::now(), 1, 1);
+    assert!(!engine.handle_packet(crate::clock::now(), LINK, ([8, 8, 8, 8], engine::PORT).into(), STOCK_QUERY));
+    assert!(!engine.handle_packet(crate::clock::now(), (9, Family::V4), from(2), STOCK_QUERY));
 }
 
 #[test]
 fn labels_of_any_length_make_readable_packets() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     let long = Service { instance: "ß".repeat(100), txt: vec!["x".repeat(300)], ..page() };
     engine.set_services(now, vec![long, Service { instance: String::new(), ..page() }]);
@@ -319,7 +319,7 @@ fn labels_of_any_length_make_readable_packets() {
 }
 
 fn heard_after(packet: &[u8]) {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
     engine.set_services(now, vec![page()]);
     sent(&mut engine);
@@ -331,7 +331,7 @@ fn heard_after(packet: &[u8]) {
 
 /// Packets of every sort that we read, to be broken.
 fn good_packets() -> Vec<Vec<u8>> {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut engine = node(now, 2, 2);
     engine.set_services(now, vec![page()]);
     let mut packets: Vec<_> = sent(&mut engine).into_iter().map(|sent| sent.bytes).collect();

@@ -12,6 +12,7 @@ use quinn_proto::{
 
 use super::Error;
 use crate::{
+    clock,
     limits::network as limits,
     network::{
         identity::Keypair,
@@ -63,7 +64,7 @@ impl ProtoConfig {
         let mut server = ServerConfig::with_crypto(Arc::new(tls.server()?));
         server.transport = transport.clone();
         server.migration(false);
-        server.time_source(Arc::new(Uptime(Instant::now())));
+        server.time_source(Arc::new(Uptime(clock::now())));
         let mut endpoint = EndpointConfig::default();
         endpoint.supported_versions(vec![1]);
         Ok(Self {
@@ -105,6 +106,6 @@ struct Uptime(Instant);
 
 impl TimeSource for Uptime {
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + self.0.elapsed()
+        SystemTime::UNIX_EPOCH + (clock::now() - self.0)
     }
 }

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_io::Timer;
@@ -19,7 +19,7 @@ use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, St
 use rustls::pki_types::CertificateDer;
 
 use super::{CloseCode, Error, Stream, endpoint::Endpoint};
-use crate::{limits::network::CLOSE_REASON_BYTES, network::tls};
+use crate::{clock, limits::network::CLOSE_REASON_BYTES, network::tls};
 
 /// A connection as the driver and all handles see it.
 pub(super) struct Shared {
@@ -101,7 +101,7 @@ impl Shared {
         let mut state = self.lock();
         if state.lost.is_none() {
             let reason = Bytes::copy_from_slice(&reason.as_bytes()[..reason.len().min(CLOSE_REASON_BYTES)]);
-            state.proto.close(Instant::now(), code.to_var_int(), reason);
+            state.proto.close(clock::now(), code.to_var_int(), reason);
             state.lose(ConnectionError::LocallyClosed);
             self.touch(&mut state);
         }

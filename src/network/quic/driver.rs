@@ -16,6 +16,7 @@ use super::{
     endpoint::{Endpoint, State},
     socket::Buffers,
 };
+use crate::clock;
 
 /// Receive calls in one turn, so that the streams' readers get theirs.
 const RECEIVES_PER_TURN: usize = 4;
@@ -156,7 +157,7 @@ impl Future for Driver {
         let endpoint = this.endpoint.clone();
         endpoint.waker.register(cx.waker());
         let mut state = endpoint.lock();
-        let now = Instant::now();
+        let now = clock::now();
         let (more, retry) = match this.receive(&mut state, now, cx) {
             Ok(more) => (more, None),
             Err(error) => {

@@ -18,7 +18,7 @@ use super::{
     connection::{Shared, remember},
     socket::{Received, Socket},
 };
-use crate::limits::network as limits;
+use crate::{clock, limits::network as limits};
 
 pub(super) struct Endpoint {
     pub(super) socket: Socket,
@@ -104,7 +104,7 @@ impl Endpoint {
     pub(super) fn connect(self: &Arc<Self>, config: ClientConfig, remote: SocketAddr) -> Result<Connecting, Error> {
         let mut state = self.lock();
         // libp2p has no server names; rustls wants one that looks like one.
-        let (handle, proto) = state.proto.connect(Instant::now(), config, remote, "l")?;
+        let (handle, proto) = state.proto.connect(clock::now(), config, remote, "l")?;
         let shared = state.insert(self, handle, proto, false);
         self.waker.wake();
         Ok(Connecting::new(shared, self.handshake_timeout))

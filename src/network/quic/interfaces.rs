@@ -5,11 +5,13 @@ use std::{
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_io::Timer;
 use futures::Stream;
+
+use crate::clock;
 
 /// How often we look.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -19,7 +21,7 @@ pub(super) struct Interfaces(Timer);
 
 impl Interfaces {
     pub(super) fn new() -> Self {
-        Self(Timer::interval_at(Instant::now(), INTERVAL))
+        Self(Timer::interval_at(clock::now(), INTERVAL))
     }
 
     /// The addresses of all interfaces that are up.

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_io::{Async, Timer};
@@ -507,7 +507,7 @@ fn first_packets(count: usize, to: SocketAddr) -> Vec<Vec<u8>> {
     let mut endpoint = quinn_proto::Endpoint::new(config.endpoint.clone(), None, false, None);
     let mut packets = Vec::new();
     for _ in 0..count {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let (_, mut connection) = endpoint.connect(now, config.client(None).unwrap(), to, "l").unwrap();
         // The client's hello takes two datagrams.
         let mut packet = Vec::new();

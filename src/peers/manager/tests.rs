@@ -5,7 +5,7 @@ const SMALLER: NodeId = NodeId([1; 32]);
 const GREATER: NodeId = NodeId([9; 32]);
 
 fn manager(max_peers: usize) -> (PeerManager, Instant) {
-    (PeerManager::new(Options { me: ME, max_peers, seed: 7 }), Instant::now())
+    (PeerManager::new(Options { me: ME, max_peers, seed: 7 }), crate::clock::now())
 }
 
 fn discovered(node: NodeId, source: Source) -> Event {

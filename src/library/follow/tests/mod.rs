@@ -178,7 +178,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 impl Following {
     fn violation(self) -> String {
-        match block_on(async { super::super::wait::within(Duration::from_secs(30), self.task).await }) {
+        match block_on(async { crate::clock::within(Duration::from_secs(30), self.task).await }) {
             Some(FollowEnd::Violation { reason }) => reason,
             end => panic!("no violation, but {end:?}"),
         }

@@ -23,7 +23,7 @@ fn a_collection_goes_from_node_to_node() {
     assert_eq!(c.files(), wanted);
     assert_eq!(c.library.root_bytes(&key).unwrap(), b.library.root_bytes(&key).unwrap());
     assert_eq!(following.follower.notices(), []);
-    until("nothing is under way", || following.follower.transfers(Instant::now()).is_empty());
+    until("nothing is under way", || following.follower.transfers(crate::clock::now()).is_empty());
     let summary = c.mirror("Books").unwrap();
     assert!(!summary.mine && summary.followed && summary.key == key);
 }

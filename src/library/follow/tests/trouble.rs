@@ -35,7 +35,7 @@ fn a_mirror_goes_on_where_it_was_stopped() {
     let content: String = (0..4_000_000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
     a.add(&library_of(a.folder.path(), &[("film", &*content)]));
     let following = b.follow(Link::to(&a));
-    let bytes_done = |it: &Following| it.follower.transfers(Instant::now()).first().map_or(0, |it| it.bytes_done);
+    let bytes_done = |it: &Following| it.follower.transfers(crate::clock::now()).first().map_or(0, |it| it.bytes_done);
     let first = Arc::clone(&following.link.blobs);
     until("some is here", || bytes_done(&following) > 500_000 || b.is_whole("Books", 1));
     following.stop();
