@@ -30,6 +30,17 @@ fn stops_within_a_second_and_starts_again() {
 }
 
 #[test]
+fn runs_with_settings_for_a_small_machine_under_its_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::alone();
+    let node = Place::on(&host, folder.path()).start(&[]);
+    let process = format!("/proc/{}", node.pid());
+    let environment = std::fs::read(format!("{process}/environ")).unwrap();
+    assert!(environment.split(|byte| *byte == 0).any(|variable| variable == b"BLOCKING_MAX_THREADS=4"));
+    assert_eq!(std::fs::read_to_string(format!("{process}/comm")).unwrap(), "allibrary\n");
+}
+
+#[test]
 fn a_second_node_on_the_same_data_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::alone();
