@@ -7,7 +7,7 @@ use super::{
     apply::Own,
     item::Item,
     manifest::delete,
-    publish::{ancestors, copy_path, forget, item_name},
+    publish::{ancestors, copy_path, item_name},
     state,
 };
 use crate::{
@@ -77,14 +77,14 @@ impl Library {
         }
         let sources = if summary.mine { state::sources(&self.store, *key)? } else { BTreeMap::new() };
         let others = self.other_sources(key)?;
+        let mut files = Vec::new();
         for (path, id) in &gone {
-            for file in self.files_of(&summary.folder, &sources, path, id)? {
-                // Shared by another collection of this node too: there it stays.
-                if !others.iter().any(|source| file.starts_with(source)) {
-                    forget(self, id, &file)?;
-                }
-            }
+            let mut of_item = self.files_of(&summary.folder, &sources, path, id)?;
+            // Shared by another collection of this node too: there it stays.
+            of_item.retain(|file| !others.iter().any(|source| file.starts_with(source)));
+            files.extend(of_item.into_iter().map(|file| (*id, file)));
         }
+        self.store.remove(&files)?;
         for at in sources.keys().filter(|at| *what == Remove::Collection || *what == Remove::Path(at.to_string())) {
             state::forget_source(&self.store, *key, at)?;
         }

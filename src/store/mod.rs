@@ -38,6 +38,7 @@ mod lock;
 mod paths;
 mod place;
 mod record;
+mod remove;
 mod small;
 mod tree;
 
@@ -235,6 +236,7 @@ impl Store {
         }));
         store.clean_temporary_files()?;
         store.load_partials()?;
+        store.finish_removals()?;
         Ok(store)
     }
 

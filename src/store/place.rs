@@ -1,4 +1,4 @@
-//! Names in the library: giving them, taking them away, and checking what stands under them.
+//! Names in the library: giving them, and checking what stands under them.
 
 use std::{
     ffi::OsStr,
@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use super::{
     Fault, ImportError, LibraryPath, Store, StoreError, Verified,
     errors::at,
-    files::{Temp, remove_file, sync_folder},
+    files::{Temp, sync_folder},
     paths::Folder,
-    record::{LIBRARY, Location, Record},
+    record::{LIBRARY, Location},
     tree,
 };
 use crate::content::ContentId;
@@ -150,54 +150,6 @@ impl Store {
         folder.file(name).is_ok() && folder.lists(name).is_ok_and(|lists| !lists)
     }
 
-    /// Takes a file away from a blob; with the last one goes the blob. A file in the library is deleted unless somebody
-    /// changed it, a file shared in place stays. Returns whether the blob is gone. It is no error if it was not there.
-    pub fn remove(&self, id: &ContentId, path: &Path) -> Result<bool, StoreError> {
-        let path = std::path::absolute(path).map_err(at(path))?;
-        let record = self.0.index.record(id)?;
-        let Some((root, relative)) = self.known_root_of(&path) else { return Ok(record.is_none()) };
-        // The index first: a record never promises a file that was deleted.
-        let mut gone = true;
-        self.0.index.change(&[*id], &mut |_, old| {
-            let mut record = old?;
-            record.locations.retain(|it| !it.is_at(root, &relative));
-            gone = record.locations.is_empty();
-            (!gone).then_some(record)
-        })?;
-        if root == LIBRARY {
-            self.delete_library_file(id, record.as_ref(), &relative)?;
-        }
-        if gone {
-            self.drop_outboard(id)?;
-        }
-        Ok(gone)
-    }
-
-    fn delete_library_file(&self, id: &ContentId, record: Option<&Record>, relative: &[u8]) -> Result<(), StoreError> {
-        let _naming = self.naming();
-        let library = self.library();
-        let (folder, name) = match Folder::above(&library, Path::new(OsStr::from_bytes(relative)), false) {
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        let Ok(file) = folder.file(name) else { return Ok(()) };
-        let path = folder.path().join(name);
-        let metadata = file.metadata().map_err(at(&path))?;
-        let known = record.is_some_and(|record| record.locations.iter().any(|it| it.is_same(record.size, &metadata)));
-        if known || holds(&file, id) {
-            folder.unlink(name).map_err(at(&path))?;
-        }
-        Ok(())
-    }
-
-    /// Deletes the outboard of a blob that is not here, unless a download needs it.
-    pub(super) fn drop_outboard(&self, id: &ContentId) -> Result<(), StoreError> {
-        if self.partials().contains_key(id) {
-            return Ok(());
-        }
-        remove_file(&self.outboard_path(id))
-    }
-
     /// Reads and hashes every file of a blob, and writes down which are good. A damaged outboard is built again.
     /// `progress` is called with the bytes hashed so far.
     pub fn verify(&self, id: &ContentId, progress: &mut dyn FnMut(u64)) -> Result<Verified, StoreError> {
@@ -254,7 +206,7 @@ impl Store {
 }
 
 /// Whether the file holds the blob, by reading all of it.
-fn holds(file: &File, id: &ContentId) -> bool {
+pub(super) fn holds(file: &File, id: &ContentId) -> bool {
     file.metadata().is_ok_and(|metadata| tree::hash(file, metadata.len(), None).is_ok_and(|found| found == *id))
 }
 

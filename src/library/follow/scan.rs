@@ -6,9 +6,7 @@ use crate::{
     library::{
         Item, Library, LibraryError, Summary,
         manifest::{Items, Manifest},
-        names,
-        publish::forget,
-        state,
+        names, state,
     },
     status::NoticeLevel,
     store::{BlobState, LibraryPath, StoreError},
@@ -166,7 +164,7 @@ pub(super) fn make_way(
     let stands = library.store().info(&old.id)?.is_some_and(|info| info.paths.contains(&path));
     if let Some(waiting) = waiting_path(&summary.folder, &old).filter(|_| stands) {
         match library.store().place(&old.id, &waiting) {
-            Ok(()) => forget(library, &old.id, &path)?,
+            Ok(()) => library.store().remove(&[(old.id, path)])?,
             // A reader has changed it: then it is for the store to set aside.
             Err(StoreError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
@@ -186,14 +184,14 @@ pub(super) fn settle(library: &Library, key: &CollectionKey) -> Result<(), Libra
                 over.push(old);
             }
         }
-        for old in &over {
-            let waiting = waiting_path(&summary.folder, old);
-            let ways = [LibraryPath::new(&format!("{}/{}", summary.folder, names::file_path(&old.path))), waiting];
-            for way in ways.iter().flatten() {
-                forget(library, &old.id, &library.store().library().join(way.as_str()))?;
-            }
-        }
         if !over.is_empty() {
+            let root = library.store().library();
+            let ways = over.iter().flat_map(|old| {
+                let waiting = waiting_path(&summary.folder, old);
+                let ways = [LibraryPath::new(&format!("{}/{}", summary.folder, names::file_path(&old.path))), waiting];
+                ways.into_iter().flatten().map(|way| (old.id, root.join(way.as_str())))
+            });
+            library.store().remove(&ways.collect::<Vec<_>>())?;
             library.prune_kept(key, &mut |old| over.iter().all(|gone| (&gone.path, gone.id) != (&old.path, old.id)))?;
         }
     }

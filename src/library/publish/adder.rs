@@ -19,7 +19,7 @@ use crate::{
         library::{ADD_PUBLISH_BYTES, ADD_PUBLISH_ITEMS},
         store::SMALL_FILES_PER_SYNC,
     },
-    store::{ImportError, Imported, LibraryPath, StoreError},
+    store::{ImportError, Imported, LibraryPath},
     wire::Text,
 };
 
@@ -181,9 +181,7 @@ impl<'a> Adder<'a> {
 
     /// Makes what was hashed durable.
     fn commit(&mut self) -> Result<(), LibraryError> {
-        for (id, path) in self.replaced.drain(..) {
-            forget(self.library, &id, &path)?;
-        }
+        self.library.store().remove(&std::mem::take(&mut self.replaced))?;
         Ok(self.library.store().commit(std::mem::take(&mut self.imported))?)
     }
 
@@ -216,9 +214,7 @@ impl<'a> Adder<'a> {
             }
             false
         })?;
-        for (id, path) in &gone {
-            forget(library, id, path)?;
-        }
+        library.store().remove(&gone)?;
         let Counts { added, added_bytes, unchanged, skipped, failed } = self.counts;
         let collection = library.summary(&key).ok_or(LibraryError::NoCollection)?;
         let removed = gone.len() as u64 / 2;
@@ -241,12 +237,4 @@ pub(in crate::library) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 /// Where a copy of an item's file stands.
 pub(in crate::library) fn copy_path(folder: &str, item: &str) -> Option<LibraryPath> {
     LibraryPath::new(&format!("{folder}/{}", names::file_path(item)))
-}
-
-/// The store need not know the file.
-pub(in crate::library) fn forget(library: &Library, id: &ContentId, path: &Path) -> Result<(), LibraryError> {
-    match library.store().remove(id, path) {
-        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

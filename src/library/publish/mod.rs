@@ -4,7 +4,7 @@ mod adder;
 mod sources;
 mod walk;
 
-pub(super) use adder::{ancestors, copy_path, forget};
+pub(super) use adder::{ancestors, copy_path};
 pub(super) use walk::item_name;
 
 use std::{fmt, path::PathBuf};

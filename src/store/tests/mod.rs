@@ -46,6 +46,12 @@ fn with_file(dir: &TempDir, bytes: &[u8]) -> (Store, ContentId) {
     (store, id)
 }
 
+/// Whether the blob is gone with this file.
+fn remove(store: &Store, id: &ContentId, path: &Path) -> bool {
+    store.remove(&[(*id, path.to_owned())]).unwrap();
+    store.info(id).unwrap().is_none()
+}
+
 fn import(store: &Store, path: &Path) -> ContentId {
     let imported = store.import_in_place(path, &mut |_| ()).unwrap();
     let id = imported.id();

@@ -44,7 +44,7 @@ fn no_link_leads_out_of_the_library() {
     symlink(outside.path().join("d"), store.library().join("d")).unwrap();
     let id = ContentId::of(b"secret");
     assert!(matches!(store.blob(&id), Err(ReadError::Unavailable { fault: Fault::Missing, .. })));
-    assert!(store.remove(&id, &store.library().join("d/s.txt")).is_err());
+    assert!(store.remove(&[(id, store.library().join("d/s.txt"))]).is_err());
     assert!(outside.path().join("d/s.txt").exists());
 }
 
@@ -85,9 +85,9 @@ fn a_blob_has_many_names() {
     }
     assert_eq!(store.info(&id).unwrap().unwrap().paths.len(), crate::limits::store::LOCATIONS);
     assert!(matches!(store.place(&ContentId::of(b"?"), &to("q")), Err(StoreError::NotFound(_))));
-    assert!(!store.remove(&id, &store.library().join("c/x")).unwrap());
+    assert!(!remove(&store, &id, &store.library().join("c/x")));
     for at in 0..12 {
-        store.remove(&id, &store.library().join(format!("d/{at}"))).unwrap();
+        remove(&store, &id, &store.library().join(format!("d/{at}")));
     }
     assert_eq!(store.info(&id).unwrap(), None);
     assert_eq!(fs::read_dir(store.library().join("d")).unwrap().count(), 0);
@@ -98,7 +98,7 @@ fn a_blob_has_many_names() {
 fn a_file_shared_through_a_link_can_be_placed() {
     let dir = TempDir::new().unwrap();
     let (store, id) = with_file(&dir, b"book");
-    store.remove(&id, &dir.path().join("file.bin")).unwrap();
+    remove(&store, &id, &dir.path().join("file.bin"));
     symlink("file.bin", dir.path().join("link")).unwrap();
     import(&store, &dir.path().join("link"));
     store.place(&id, &to("c/book")).unwrap();
@@ -113,17 +113,17 @@ fn removing_takes_library_files_and_leaves_what_is_others() {
     let (store, id) = with_file(&dir, &bytes);
     store.place(&id, &to("c/copy.bin")).unwrap();
     let mut open_blob = store.blob(&id).unwrap();
-    assert!(!store.remove(&id, &dir.path().join("file.bin")).unwrap());
+    assert!(!remove(&store, &id, &dir.path().join("file.bin")));
     assert!(dir.path().join("file.bin").exists(), "shared in place: not ours");
-    assert!(store.remove(&id, &store.library().join("c/copy.bin")).unwrap());
+    assert!(remove(&store, &id, &store.library().join("c/copy.bin")));
     assert!(!store.library().join("c/copy.bin").exists());
     assert!(!store.outboard_path(&id).exists());
     assert_eq!(open_blob.read(0..10).unwrap(), &bytes[..10], "who reads it goes on reading");
-    assert!(store.remove(&id, &store.library().join("c/copy.bin")).unwrap());
+    assert!(remove(&store, &id, &store.library().join("c/copy.bin")));
     // What a reader edited stays.
     store.put_small(vec![small(b"book", "c/book")]).unwrap();
     fs::write(store.library().join("c/book"), "my notes").unwrap();
-    assert!(store.remove(&ContentId::of(b"book"), &store.library().join("c/book")).unwrap());
+    assert!(remove(&store, &ContentId::of(b"book"), &store.library().join("c/book")));
     assert_eq!(fs::read(store.library().join("c/book")).unwrap(), b"my notes");
 }
 
@@ -141,4 +141,33 @@ fn the_library_may_be_elsewhere() {
     let options = Options { library: Some(elsewhere.path().join("moved")), ..options };
     let store = Store::open(dir.path(), options).unwrap();
     assert_eq!(store.blob(&ContentId::of(b"x")).unwrap().read(0..1).unwrap(), b"x");
+}
+
+#[test]
+fn a_removal_that_was_cut_short_is_completed_or_did_not_begin() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let bytes = content(200_000, 3);
+    let mut ids = Vec::new();
+    for name in ["begun", "noted"] {
+        let path = dir.path().join(name);
+        fs::write(&path, [&bytes, name.as_bytes()].concat()).unwrap();
+        let imported = store.import_copy(&path, &to(&format!("c/{name}")), &mut |_| ()).unwrap();
+        ids.push(imported.id());
+        store.commit(vec![imported]).unwrap();
+    }
+    let doomed = |at: usize| {
+        let path = ["begun", "noted"].map(|name| format!("c/{name}").into_bytes())[at].clone();
+        [remove::Doomed { id: ids[at], root: record::LIBRARY, path }]
+    };
+    store.note(&doomed(0), true).unwrap();
+    store.take_locations(&doomed(0)).unwrap();
+    store.note(&doomed(1), true).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open(dir.path());
+        assert!(!store.library().join("c/begun").exists() && !store.outboard_path(&ids[0]).exists());
+        assert_eq!(state(&store, &ids[1]), BlobState::Complete);
+        assert_eq!(store.verify(&ids[1], &mut |_| ()).unwrap(), Verified::Good);
+    }
 }

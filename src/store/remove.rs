@@ -1,0 +1,158 @@
+//! Taking files away from blobs.
+//!
+//! In this order, each step durable before the next: a note of what is to go, the records without it, the files' names, and
+//! the end of the note. So a record never promises a file that was deleted, and no file stays that no record knows: what a
+//! power cut interrupts is completed when the store is opened.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Store, StoreError,
+    errors::at,
+    files::remove_file,
+    paths::Folder,
+    place::holds,
+    record::{LIBRARY, Record},
+};
+use crate::{content::ContentId, limits::store::SMALL_FILES_PER_SYNC};
+
+/// The store's own table in the index, beside those of [`Table`](super::Table): notes of removals under way.
+const NOTES: u8 = 255;
+
+/// A file of a blob, as it is noted.
+pub(super) struct Doomed {
+    pub(super) id: ContentId,
+    pub(super) root: u32,
+    /// Below the root.
+    pub(super) path: Vec<u8>,
+}
+
+impl Doomed {
+    fn to_key(&self) -> Vec<u8> {
+        [&self.id.0[..], &self.root.to_be_bytes(), &self.path].concat()
+    }
+
+    fn from_key(key: &[u8]) -> Option<Self> {
+        let (id, rest) = key.split_first_chunk()?;
+        let (root, path) = rest.split_first_chunk()?;
+        Some(Self { id: ContentId(*id), root: u32::from_be_bytes(*root), path: path.to_vec() })
+    }
+}
+
+impl Store {
+    /// Takes files away from blobs; with the last of its files goes a blob. A file in the library is deleted unless somebody
+    /// changed it, a file that is shared in place stays. It is no error if one was not there. Durable when it returns; a
+    /// power cut may leave the first ones removed and the others not, but none in between.
+    pub fn remove(&self, files: &[(ContentId, PathBuf)]) -> Result<(), StoreError> {
+        for round in files.chunks(SMALL_FILES_PER_SYNC) {
+            let mut doomed = Vec::with_capacity(round.len());
+            for (id, path) in round {
+                let path = std::path::absolute(path).map_err(at(path))?;
+                let known = self.known_root_of(&path);
+                doomed.extend(known.map(|(root, path)| Doomed { id: *id, root, path }));
+            }
+            self.note(&doomed, true)?;
+            let records = self.take_locations(&doomed)?;
+            self.delete(&doomed, &records)?;
+            self.note(&doomed, false)?;
+        }
+        Ok(())
+    }
+
+    /// Completes what a power cut interrupted. A file that can't be deleted stays, with a warning.
+    pub(super) fn finish_removals(&self) -> Result<(), StoreError> {
+        let mut keys = Vec::new();
+        self.0.index.for_each_value(NOTES, &[], &mut |key, _| {
+            keys.push(key.to_vec());
+            true
+        })?;
+        let mut doomed: Vec<_> = keys.iter().filter_map(|key| Doomed::from_key(key)).collect();
+        let mut begun = Vec::with_capacity(doomed.len());
+        for file in &doomed {
+            let record = self.0.index.record(&file.id)?;
+            begun.push(record.is_none_or(|record| !record.locations.iter().any(|it| it.is_at(file.root, &file.path))));
+        }
+        let mut begun = begun.into_iter();
+        doomed.retain(|_| begun.next().is_some_and(|begun| begun));
+        for file in &doomed {
+            if let Err(error) = self.delete(std::slice::from_ref(file), &[None]) {
+                log::warn!("a file that was being removed stays: {error}");
+            }
+        }
+        self.0.index.apply(NOTES, keys.into_iter().map(|key| (key, None)).collect())
+    }
+
+    pub(super) fn note(&self, doomed: &[Doomed], stands: bool) -> Result<(), StoreError> {
+        let value = |_: &Doomed| stands.then(Vec::new);
+        self.0.index.apply(NOTES, doomed.iter().map(|file| (file.to_key(), value(file))).collect())
+    }
+
+    /// Takes the files out of their records; what the records were before.
+    pub(super) fn take_locations(&self, doomed: &[Doomed]) -> Result<Vec<Option<Record>>, StoreError> {
+        let ids: Vec<_> = doomed.iter().map(|file| file.id).collect();
+        let (mut records, mut next) = (Vec::with_capacity(ids.len()), doomed.iter());
+        self.0.index.change(&ids, &mut |_, old| {
+            let file = next.next().expect("change calls once for each id");
+            records.push(old.clone());
+            let mut record = old?;
+            record.locations.retain(|it| !it.is_at(file.root, &file.path));
+            (!record.locations.is_empty()).then_some(record)
+        })?;
+        Ok(records)
+    }
+
+    /// Deletes the library files among these that hold their blob, and the outboards of blobs that are gone.
+    fn delete(&self, doomed: &[Doomed], records: &[Option<Record>]) -> Result<(), StoreError> {
+        let mut folders = Vec::new();
+        for (file, record) in doomed.iter().zip(records) {
+            if file.root == LIBRARY {
+                folders.extend(self.delete_library_file(&file.id, record.as_ref(), &file.path)?);
+            }
+        }
+        for file in doomed {
+            let outboard = self.outboard_path(&file.id);
+            if outboard.exists() && self.0.index.record(&file.id)?.is_none() {
+                self.drop_outboard(&file.id)?;
+                folders.extend(outboard.parent().map(Path::to_owned));
+            }
+        }
+        self.sync_folders(folders)
+    }
+
+    /// The folder of which a name was taken away.
+    fn delete_library_file(
+        &self,
+        id: &ContentId,
+        record: Option<&Record>,
+        relative: &[u8],
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let _naming = self.naming();
+        let library = self.library();
+        let (folder, name) = match Folder::above(&library, Path::new(OsStr::from_bytes(relative)), false) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let Ok(file) = folder.file(name) else { return Ok(None) };
+        let path = folder.path().join(name);
+        let metadata = file.metadata().map_err(at(&path))?;
+        let known = record.is_some_and(|record| record.locations.iter().any(|it| it.is_same(record.size, &metadata)));
+        if !known && !holds(&file, id) {
+            return Ok(None);
+        }
+        folder.unlink(name).map_err(at(&path))?;
+        Ok(Some(folder.path().to_owned()))
+    }
+
+    /// Deletes the outboard of a blob that is not here, unless a download needs it.
+    pub(super) fn drop_outboard(&self, id: &ContentId) -> Result<(), StoreError> {
+        if self.partials().contains_key(id) {
+            return Ok(());
+        }
+        remove_file(&self.outboard_path(id))
+    }
+}
