@@ -9,6 +9,7 @@
 mod apply;
 mod catalogue;
 mod changes;
+mod editions;
 mod error;
 pub mod follow;
 mod item;

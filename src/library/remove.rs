@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     Library, LibraryError,
     apply::Own,
+    editions,
     item::Item,
     manifest::delete,
     publish::{ancestors, copy_path, item_name},
@@ -102,7 +103,8 @@ impl Library {
     ) -> Result<Vec<PathBuf>, LibraryError> {
         let Some(info) = self.store.info(id)? else { return Ok(Vec::new()) };
         let library = self.store.library();
-        let mine: Vec<PathBuf> = copy_path(folder, path).iter().map(|copy| library.join(copy.as_str())).collect();
+        let copies = [copy_path(folder, path), editions::waiting_path(folder, path, id)];
+        let mine: Vec<PathBuf> = copies.iter().flatten().map(|copy| library.join(copy.as_str())).collect();
         let owner = ancestors(path).find_map(|at| sources.get_key_value(at));
         let in_place = |file: &PathBuf| {
             let Some((at, source)) = owner else { return false };

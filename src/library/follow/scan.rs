@@ -4,9 +4,11 @@ use super::{Follower, claims::Claim, lane::Lane};
 use crate::{
     content::{CollectionKey, ContentId},
     library::{
-        Item, Library, LibraryError, Summary,
+        Item, Library, LibraryError, Summary, editions,
         manifest::{Items, Manifest},
-        names, state,
+        names,
+        publish::copy_path,
+        state,
     },
     status::NoticeLevel,
     store::{BlobState, LibraryPath, StoreError},
@@ -145,11 +147,6 @@ fn free_path(library: &Library, folder: &str, path: &str) -> Option<LibraryPath>
     LibraryPath::new(&format!("{folder}/{}", names::apart_path(path, CASE)))
 }
 
-/// Where an earlier edition waits until the new one is here.
-fn waiting_path(folder: &str, old: &Item) -> Option<LibraryPath> {
-    LibraryPath::new(&format!("{folder}/{}", names::apart_path(&old.path, &old.id.to_string())))
-}
-
 /// Moves an earlier edition that has this item's name out of the way: it is ours, not a reader's. It stays readable until
 /// the new one is here.
 pub(super) fn make_way(
@@ -160,16 +157,7 @@ pub(super) fn make_way(
 ) -> Result<(), LibraryError> {
     let Some(mut kept) = library.kept(&summary.key)? else { return Ok(()) };
     let Some(old) = kept.item(&item.path)?.filter(|old| old.id != item.id) else { return Ok(()) };
-    let path = library.store().library().join(to.as_str());
-    let stands = library.store().info(&old.id)?.is_some_and(|info| info.paths.contains(&path));
-    if let Some(waiting) = waiting_path(&summary.folder, &old).filter(|_| stands) {
-        match library.store().place(&old.id, &waiting) {
-            Ok(()) => library.store().remove(&[(old.id, path)])?,
-            // A reader has changed it: then it is for the store to set aside.
-            Err(StoreError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    editions::set_back(library, &summary.folder, &old, &library.store().library().join(to.as_str()))?;
     Ok(())
 }
 
@@ -187,8 +175,10 @@ pub(super) fn settle(library: &Library, key: &CollectionKey) -> Result<(), Libra
         if !over.is_empty() {
             let root = library.store().library();
             let ways = over.iter().flat_map(|old| {
-                let waiting = waiting_path(&summary.folder, old);
-                let ways = [LibraryPath::new(&format!("{}/{}", summary.folder, names::file_path(&old.path))), waiting];
+                let ways = [
+                    copy_path(&summary.folder, &old.path),
+                    editions::waiting_path(&summary.folder, &old.path, &old.id),
+                ];
                 ways.into_iter().flatten().map(|way| (old.id, root.join(way.as_str())))
             });
             library.store().remove(&ways.collect::<Vec<_>>())?;

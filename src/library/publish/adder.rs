@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     content::ContentId,
-    library::{Library, LibraryError, apply::Own, item::Item, manifest::Manifest, metadata, names, state},
+    library::{Library, LibraryError, apply::Own, editions, item::Item, manifest::Manifest, metadata, names, state},
     limits::{
         library::{ADD_PUBLISH_BYTES, ADD_PUBLISH_ITEMS},
         store::SMALL_FILES_PER_SYNC,
@@ -37,8 +37,10 @@ pub(super) struct Adder<'a> {
     pending: BTreeMap<String, Option<Item>>,
     /// Files that are hashed and not yet durable.
     imported: Vec<Imported>,
-    /// Files whose content was replaced: what the store knew of them.
-    replaced: Vec<(ContentId, PathBuf)>,
+    /// Items whose content is to be replaced, and the file of each.
+    replaced: Vec<(Item, PathBuf)>,
+    /// Files that the version that is out lists and the next one does not.
+    outdated: Vec<(ContentId, PathBuf)>,
     bytes_since_publish: u64,
     /// Hashes of the paths of all items that are still there: a set of the paths would be large.
     seen: HashSet<u64>,
@@ -73,6 +75,7 @@ impl<'a> Adder<'a> {
             pending: BTreeMap::new(),
             imported: Vec::new(),
             replaced: Vec::new(),
+            outdated: Vec::new(),
             bytes_since_publish: 0,
             seen: HashSet::new(),
             hasher: RandomState::new(),
@@ -134,7 +137,7 @@ impl<'a> Adder<'a> {
                 self.counts.added += 1;
                 self.counts.added_bytes += imported.size();
                 if let Some(old) = old {
-                    self.replaced.push((old.id, self.file_of(path, item)));
+                    self.replaced.push((old, self.file_of(path, item)));
                 }
                 let name = item.rsplit('/').next().unwrap_or(item);
                 let metadata::Metadata { title, author, language } = metadata::read(path, name);
@@ -181,13 +184,21 @@ impl<'a> Adder<'a> {
 
     /// Makes what was hashed durable.
     fn commit(&mut self) -> Result<(), LibraryError> {
-        self.library.store().remove(&std::mem::take(&mut self.replaced))?;
+        for (old, path) in self.replaced.drain(..) {
+            // It is still listed: a copy waits under another name until it is not.
+            let waiting = match self.copy {
+                true => editions::set_back(self.library, &self.own.folder, &old, &path)?,
+                false => None,
+            };
+            self.outdated.push((old.id, waiting.unwrap_or(path)));
+        }
         Ok(self.library.store().commit(std::mem::take(&mut self.imported))?)
     }
 
     fn publish(&mut self, keep: &mut dyn FnMut(&Item) -> bool) -> Result<(), LibraryError> {
         self.commit()?;
         let summary = self.library.publish(&self.own, &std::mem::take(&mut self.pending), keep)?;
+        self.library.store().remove(&std::mem::take(&mut self.outdated))?;
         self.bytes_since_publish = 0;
         self.published = self.library.manifest(&self.own.key)?;
         (self.events)(AddEvent::Published { version: summary.version, items: summary.items });

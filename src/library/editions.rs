@@ -1,0 +1,37 @@
+//! An earlier edition of an item: it stays, under another name, until the new one is here.
+
+use std::path::{Path, PathBuf};
+
+use super::{Item, Library, LibraryError, names};
+use crate::{
+    content::ContentId,
+    store::{LibraryPath, StoreError},
+};
+
+/// Where it waits below the library.
+pub(super) fn waiting_path(folder: &str, path: &str, old: &ContentId) -> Option<LibraryPath> {
+    LibraryPath::new(&format!("{folder}/{}", names::apart_path(path, &old.to_string())))
+}
+
+/// Moves it from `path` to where it waits, unless it is there. Returns where that is; none if it is at neither.
+pub(super) fn set_back(
+    library: &Library,
+    folder: &str,
+    old: &Item,
+    path: &Path,
+) -> Result<Option<PathBuf>, LibraryError> {
+    let store = library.store();
+    let paths = store.info(&old.id)?.map(|info| info.paths).unwrap_or_default();
+    let Some(to) = waiting_path(folder, &old.path, &old.id) else { return Ok(None) };
+    let waiting = store.library().join(to.as_str());
+    if !paths.iter().any(|it| it == path) {
+        return Ok(paths.contains(&waiting).then_some(waiting));
+    }
+    match store.place(&old.id, &to) {
+        Ok(()) => store.remove(&[(old.id, path.to_owned())])?,
+        // A reader has changed it: then it is for the store to set aside.
+        Err(StoreError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Some(waiting))
+}
