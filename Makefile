@@ -9,7 +9,7 @@ BIN = $(or $(CARGO_TARGET_DIR),target)/release/allibrary
 DENY_VERSION = 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
+.PHONY: help run build test test-crash check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,9 @@ build: tools ## Build the release binary
 test: tools ## Run the whole test suite
 	$(CARGO) test --locked
 	$(CARGO) test --locked -p interop
+
+test-crash: tools ## Cut the power of a store 300 times, in the middle of work (root)
+	$(CARGO) test --locked --test crash -- --ignored --nocapture --test-threads=1
 
 check: tools fmt clippy doc deny no-tokio-runtime test ## All that a change must pass
 
