@@ -85,15 +85,15 @@ impl Cli {
         let global = self.global;
         match self.command {
             Command::Run(run) => run.run(&global, out),
-            Command::Add(add) => add.run(&global.load_quietly()?, out),
-            Command::Ls(ls) => ls.run(&global.load_quietly()?, out),
-            Command::Rm(rm) => rm.run(&global.load_quietly()?, out),
-            Command::Get(get) => get.run(&global.load_quietly()?, out),
-            Command::Verify(verify) => verify.run(&global.load_quietly()?, out),
-            Command::Status(status) => status.run(&global.load_quietly()?, out),
-            Command::Peers(peers) => peers.run(&global.load_quietly()?, out),
-            Command::Id(id) => id.run(&global.load_quietly()?, out),
-            Command::Config(config) => config.run(&global.load_quietly()?, out),
+            Command::Add(add) => add.run(&global.load_and_log()?, out),
+            Command::Ls(ls) => ls.run(&global.load_and_log()?, out),
+            Command::Rm(rm) => rm.run(&global.load_and_log()?, out),
+            Command::Get(get) => get.run(&global.load_and_log()?, out),
+            Command::Verify(verify) => verify.run(&global.load_and_log()?, out),
+            Command::Status(status) => status.run(&global.load_and_log()?, out),
+            Command::Peers(peers) => peers.run(&global.load_and_log()?, out),
+            Command::Id(id) => id.run(&global.load_and_log()?, out),
+            Command::Config(config) => config.run(&global.load_and_log()?, out),
             Command::Completion(completion) => completion.run(out),
         }
     }
@@ -113,17 +113,11 @@ impl Global {
         Ok(config)
     }
 
-    /// The same for a command that ends by itself.
-    fn load_quietly(&self) -> Result<Config, Failure> {
+    /// The same for a command that draws no bars of its own, which begins to log.
+    fn load_and_log(&self) -> Result<Config, Failure> {
         let config = self.load(Vec::new())?;
-        start_log(self.quiet_level(&config), None);
+        start_log(config.log.level, None);
         Ok(config)
-    }
-
-    /// What to log where a person reads the output: what matters is told there, and the log is for what goes wrong.
-    fn quiet_level(&self, config: &Config) -> log::LevelFilter {
-        let is_chosen = self.verbose > 0 || config.is_explicit("log.level");
-        if is_chosen { config.log.level } else { config.log.level.min(log::LevelFilter::Warn) }
     }
 }
 

@@ -54,11 +54,7 @@ impl Run {
     pub(super) fn run(self, global: &Global, out: &mut Out) -> Result<(), Failure> {
         let config = global.load(self.flags())?;
         let bars = MultiProgress::new();
-        if out.is_watched() {
-            start_log(global.quiet_level(&config), Some(&bars));
-        } else {
-            start_log(config.log.level, None);
-        }
+        start_log(config.log.level, out.is_watched().then_some(&bars));
         smol::block_on(async {
             // Before anything is started: from here on a signal ends the program in order.
             let mut signals = Signals::new([Signal::Int, Signal::Term])

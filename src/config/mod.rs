@@ -111,7 +111,7 @@ pub struct Mirror {
 /// Section `log`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
-    /// The least important level that is printed.
+    /// The least important level that is logged.
     pub level: log::LevelFilter,
 }
 
@@ -138,7 +138,7 @@ impl Default for Config {
                 max_items_per_publisher: 100_000,
                 max_collections_per_publisher: 32,
             },
-            log: Log { level: log::LevelFilter::Info },
+            log: Log { level: log::LevelFilter::Warn },
             origins: BTreeMap::new(),
         }
     }

@@ -202,7 +202,7 @@ fn listen(swarm: &mut Swarm<Behaviour>, address: &str, explicit: bool) -> Result
         match swarm.listen_on(tried.clone()) {
             Ok(_) => {
                 if tried != wanted {
-                    log::info!("{wanted} is taken: listening on {tried} instead");
+                    log::warn!("{wanted} is taken: listening on {tried} instead");
                 }
                 return Ok(());
             }

@@ -117,7 +117,7 @@ impl Peering {
             NetworkEvent::OwnIdElsewhere(from) => {
                 *lock(&self.clone) = Some(from);
                 for notice in self.notices() {
-                    log::error!("{}", notice.text);
+                    log::info!("{}", notice.text);
                 }
             }
         }

@@ -128,7 +128,7 @@ impl Notices {
         if notices.get(about).is_some_and(|notice| notice.text == text) {
             return;
         }
-        log::warn!("{text}");
+        log::info!("{text}");
         if notices.len() < limits::follow::NOTICES || notices.contains_key(about) {
             notices.insert(about.to_owned(), Notice { level, text });
         }
