@@ -6,8 +6,7 @@ use super::{
     Failure, Out,
     failure::Exit,
     out::{count, size},
-    progress::Progress,
-    session,
+    progress,
 };
 use crate::{
     config::Config,
@@ -44,19 +43,12 @@ impl Add {
             copy: self.copy,
             yes: self.yes,
         };
-        let progress = Progress::new(out);
         let mut not_shared = 0;
-        session::perform(config, request, &mut |reply| match reply {
-            Reply::Reading { path, files, bytes, total_bytes } if !out.is_json() => {
-                progress.show(&path, files, bytes, total_bytes);
-                Ok(())
+        progress::perform(config, request, out, &mut |reply, out| {
+            if let Reply::Added { unreadable, .. } = reply {
+                not_shared = unreadable;
             }
-            reply => {
-                if let Reply::Added { unreadable, .. } = reply {
-                    not_shared = unreadable;
-                }
-                progress.aside(|| tell(&reply, out))
-            }
+            tell(&reply, out)
         })?;
         match not_shared {
             0 => Ok(()),

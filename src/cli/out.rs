@@ -47,10 +47,10 @@ impl Out {
         let _ = writeln!(io::stderr(), "{}", printable(&text.to_string()));
     }
 
-    /// A line for programs.
+    /// A line for programs: written at once, so that none of another thread comes in between.
     pub(super) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.stdout, value).map_err(|error| of_output(error.into()))?;
-        self.line("")
+        let text = serde_json::to_string(value).map_err(|error| of_output(error.into()))?;
+        self.line(text)
     }
 
     /// Bytes as they are.

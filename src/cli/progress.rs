@@ -2,10 +2,40 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::out::{Out, count, printable};
+use super::{
+    Failure,
+    out::{Out, count, printable},
+    session,
+};
+use crate::{
+    config::Config,
+    node::control::{Reply, Request},
+};
 
 const KNOWN: &str = "{bar:24} {percent:>3} %  {decimal_bytes_per_sec:>12}  {wide_msg}";
 const UNKNOWN: &str = "{decimal_bytes:>10}  {decimal_bytes_per_sec:>12}  {wide_msg}";
+
+/// Has a request performed that reads files: shows what is being read, and has all else told.
+///
+/// # Errors
+/// Those of [`session::perform`].
+pub(super) fn perform(
+    config: &Config,
+    request: Request,
+    out: &mut Out,
+    tell: &mut dyn FnMut(Reply, &mut Out) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let progress = Progress::new(out);
+    session::perform(config, request, &mut |reply| match reply {
+        Reply::Reading { path, files, bytes, total_bytes } if !out.is_json() => {
+            progress.show(&path, files, bytes, total_bytes);
+            Ok(())
+        }
+        // Nothing to tell of what is as it should be.
+        Reply::Verified { fault: None, .. } if !out.is_json() => Ok(()),
+        reply => progress.0.suspend(|| tell(reply, out)),
+    })
+}
 
 /// One bar for all that a command reads or writes. It goes when it is dropped.
 pub(super) struct Progress(ProgressBar);
@@ -35,11 +65,6 @@ impl Progress {
             format!("{}, {name}", count(files, "file"))
         }));
         self.0.set_position(bytes);
-    }
-
-    /// Does this without the bar in the way.
-    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.0.suspend(print)
     }
 }
 

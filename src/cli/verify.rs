@@ -4,8 +4,7 @@ use super::{
     Failure, Out,
     failure::Exit,
     out::{count, size},
-    progress::Progress,
-    session,
+    progress,
 };
 use crate::{
     config::Config,
@@ -22,21 +21,13 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, config: &Config, out: &mut Out) -> Result<(), Failure> {
-        let progress = Progress::new(out);
         let mut found = 0;
-        session::perform(config, Request::Verify { ids: self.ids.clone() }, &mut |reply| match reply {
-            Reply::Reading { path, files, bytes, total_bytes } if !out.is_json() => {
-                progress.show(&path, files, bytes, total_bytes);
-                Ok(())
+        let request = Request::Verify { ids: self.ids.clone() };
+        progress::perform(config, request, out, &mut |reply, out| {
+            if let Reply::Checked { damaged, .. } = reply {
+                found = damaged;
             }
-            // Nothing to tell of what is as it should be.
-            Reply::Verified { fault: None, .. } if !out.is_json() => Ok(()),
-            reply => {
-                if let Reply::Checked { damaged, .. } = reply {
-                    found = damaged;
-                }
-                progress.aside(|| tell(&reply, out))
-            }
+            tell(&reply, out)
         })?;
         match found {
             0 => Ok(()),
