@@ -39,6 +39,33 @@ fn commands_work_while_the_node_runs() {
 }
 
 #[test]
+fn an_add_ends_with_its_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::alone();
+    let place = Place::on(&host, folder.path().join("node"));
+    let mut node = place.start(&[]);
+    let books = folder.path().join("Books");
+    fs::create_dir(&books).unwrap();
+    fs::write(books.join("a.txt"), "a").unwrap();
+    // Nobody has the patience to read all of it.
+    fs::File::create(books.join("huge.bin")).unwrap().set_len(1 << 40).unwrap();
+    let outboards = folder.path().join("node/node/outboard");
+    let is_reading = || {
+        fs::read_dir(&outboards).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("tmp-"))
+    };
+    let mut client = place.command(&["add", books.to_str().unwrap()]).spawn().unwrap();
+    node.wait_for("the node to read", |_| is_reading());
+    client.kill().unwrap();
+    client.wait().unwrap();
+    node.wait_for("the node to stop reading", |_| !is_reading());
+    assert!(place.json(&["ls"]).is_empty(), "nothing was shared");
+
+    fs::remove_file(books.join("huge.bin")).unwrap();
+    place.ok(&["add", books.to_str().unwrap()]);
+    assert_eq!(place.json(&["ls", "Books"])[0]["path"], "a.txt");
+}
+
+#[test]
 fn the_key_and_the_data_are_for_their_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::alone();

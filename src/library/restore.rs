@@ -1,5 +1,7 @@
 //! Finding the files again after the store's index was lost.
 
+use std::ops::ControlFlow;
+
 use super::{Library, LibraryError, publish::copy_path};
 use crate::limits::store::SMALL_FILES_PER_SYNC;
 
@@ -20,7 +22,7 @@ impl Library {
                     continue;
                 }
                 progress(&item.path);
-                match self.store.import_in_place(&path, &mut |_| ()) {
+                match self.store.import_in_place(&path, &mut |_| ControlFlow::Continue(())) {
                     Ok(imported) if imported.id() == item.id => found.push(imported),
                     Ok(_) => log::warn!("{} is not the file that belongs there", path.display()),
                     Err(error) => log::warn!("{error}"),

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
@@ -40,12 +41,16 @@ impl Node {
     }
 
     pub fn add(&self, path: &Path) -> AddReport {
-        self.library.add(&request(path), &mut |_| ()).unwrap()
+        self.library.add(&request(path), &mut go_on).unwrap()
     }
 
     pub fn paths(&self, key: &CollectionKey) -> Vec<String> {
         self.library.items(key, 0, 1000).unwrap().into_iter().map(|entry| entry.item.path.into_string()).collect()
     }
+}
+
+pub(super) fn go_on<T>(_: T) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 fn open(folder: &Path, seed: u8) -> Arc<Library> {
@@ -129,7 +134,7 @@ fn several_sources_share_a_collection() {
     let add = |paths: &[&Path], collection: Option<&str>| {
         let paths = paths.iter().map(|path| path.to_path_buf()).collect();
         let request = AddRequest { paths, collection: collection.map(str::to_owned), ..AddRequest::default() };
-        node.library.add(&request, &mut |_| ()).unwrap().collection.key
+        node.library.add(&request, &mut go_on).unwrap().collection.key
     };
     let key = add(&[&one, &two], Some("All"));
     assert_eq!(node.paths(&key), ["docs (2)/x.txt", "docs/x.txt", "docs/y.txt"]);
@@ -163,6 +168,7 @@ fn odd_files_have_a_defined_outcome() {
         if let AddEvent::Skipped { path, .. } = event {
             skipped.push(path.file_name().unwrap().to_str().unwrap().to_owned());
         }
+        ControlFlow::Continue(())
     });
     let key = report.unwrap().collection.key;
     let paths =
@@ -177,16 +183,16 @@ fn odd_files_have_a_defined_outcome() {
 #[test]
 fn what_was_probably_not_meant_is_refused() {
     let node = Node::new(1);
-    let add = |path: &str| node.library.add(&request(Path::new(path)), &mut |_| ()).unwrap_err();
+    let add = |path: &str| node.library.add(&request(Path::new(path)), &mut go_on).unwrap_err();
     assert!(matches!(add("/"), LibraryError::NeedsYes { .. }));
     assert!(matches!(add("/root"), LibraryError::NeedsYes { .. }));
     assert!(matches!(add("/no/such/file"), LibraryError::Io { .. }));
     assert!(matches!(add("/dev/null"), LibraryError::Refused { .. }));
     let data = node.folder.path().join("data");
-    assert!(matches!(node.library.add(&request(&data), &mut |_| ()), Err(LibraryError::Refused { .. })));
+    assert!(matches!(node.library.add(&request(&data), &mut go_on), Err(LibraryError::Refused { .. })));
     let books = folder(node.folder.path(), "Books", &[("a", "1")]);
     let bad = AddRequest { collection: Some("a\nb".into()), ..request(&books) };
-    assert!(matches!(node.library.add(&bad, &mut |_| ()), Err(LibraryError::Name(_))));
+    assert!(matches!(node.library.add(&bad, &mut go_on), Err(LibraryError::Name(_))));
     // The data folder inside a shared one is left out.
     let report = node.add(node.folder.path());
     assert_eq!((report.skipped, node.paths(&report.collection.key)), (1, vec!["Books/a".to_owned()]));
@@ -197,15 +203,15 @@ fn copies_stand_in_the_library() {
     let node = Node::new(1);
     let books = folder(node.folder.path(), "Books", &[("a/b.txt", "1")]);
     let copy = AddRequest { copy: true, ..request(&books) };
-    let key = node.library.add(&copy, &mut |_| ()).unwrap().collection.key;
+    let key = node.library.add(&copy, &mut go_on).unwrap().collection.key;
     let copied = node.folder.path().join("data/library/Books/a/b.txt");
     assert_eq!(fs::read_to_string(&copied).unwrap(), "1");
     fs::write(books.join("a/b.txt"), "22").unwrap();
-    assert_eq!(node.library.add(&copy, &mut |_| ()).unwrap().added, 1);
+    assert_eq!(node.library.add(&copy, &mut go_on).unwrap().added, 1);
     assert_eq!(fs::read_to_string(&copied).unwrap(), "22");
     assert_eq!(fs::read_dir(copied.parent().unwrap()).unwrap().count(), 1, "the old copy is gone");
     fs::remove_file(books.join("a/b.txt")).unwrap();
-    node.library.add(&copy, &mut |_| ()).unwrap();
+    node.library.add(&copy, &mut go_on).unwrap();
     assert!(!copied.exists());
     assert_eq!(node.paths(&key), [""; 0]);
 }
@@ -273,6 +279,7 @@ fn a_long_add_publishes_on_its_way() {
         if let AddEvent::Published { version, items } = event {
             versions.push((version, items));
         }
+        ControlFlow::Continue(())
     });
     assert_eq!(versions, [(1, count as u64 - 10), (2, count as u64)]);
     let key = report.unwrap().collection.key;
@@ -282,11 +289,39 @@ fn a_long_add_publishes_on_its_way() {
 }
 
 #[test]
+fn an_add_can_be_stopped_within_a_file() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1")]);
+    let before = node.add(&books).collection;
+    fs::write(books.join("b"), "2").unwrap();
+    fs::File::create(books.join("c")).unwrap().set_len(64 << 20).unwrap();
+    for copy in [false, true] {
+        let add = AddRequest { copy, ..request(&books) };
+        let mut told = Vec::new();
+        let end = node.library.add(&add, &mut |event| match event {
+            AddEvent::File { done, size, .. } if size > 1 && done > 0 => ControlFlow::Break(()),
+            event => {
+                told.push(event);
+                ControlFlow::Continue(())
+            }
+        });
+        assert!(matches!(end, Err(LibraryError::Store(store::StoreError::Stopped))), "{end:?}");
+        assert!(!told.iter().any(|event| matches!(event, AddEvent::Published { .. })), "{told:?}");
+        assert_eq!(node.library.collections(), std::slice::from_ref(&before));
+        for left in ["data/incoming", "data/outboard"] {
+            assert_eq!(fs::read_dir(node.folder.path().join(left)).unwrap().count(), 0, "{left}");
+        }
+    }
+    fs::remove_file(books.join("c")).unwrap();
+    assert_eq!(node.paths(&node.add(&books).collection.key), ["a", "b"]);
+}
+
+#[test]
 fn the_catalogue_outlives_the_index() {
     let node = Node::new(1);
     let books = folder(node.folder.path(), "Books", &[("a", "1"), ("b/c", "2")]);
     let copy = AddRequest { copy: true, ..request(&books) };
-    let before = node.library.add(&copy, &mut |_| ()).unwrap().collection;
+    let before = node.library.add(&copy, &mut go_on).unwrap().collection;
     let Node { folder, library, seed } = node;
     drop(library);
     fs::remove_dir_all(folder.path().join("data/index")).unwrap();
@@ -296,6 +331,6 @@ fn the_catalogue_outlives_the_index() {
     node.library.restore(&mut |_| ()).unwrap();
     assert_eq!(node.library.collections(), std::slice::from_ref(&before));
     assert!(node.library.item(&before.key, "b/c").unwrap().unwrap().held);
-    let again = node.library.add(&copy, &mut |_| ()).unwrap();
+    let again = node.library.add(&copy, &mut go_on).unwrap();
     assert_eq!((again.collection.key, again.unchanged), (before.key, 2));
 }

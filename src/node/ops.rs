@@ -87,17 +87,18 @@ fn add(library: &Library, request: &AddRequest, on_reply: OnReply<'_>) -> Result
                     (files, bytes) = (files + 1, bytes + size);
                 }
                 if !pace.is_due() {
-                    return;
+                    return ControlFlow::Continue(());
                 }
                 let bytes = before + done;
                 Reply::Reading { path: text(&path), files, bytes, total_bytes: None }
             }
+            AddEvent::Unchanged { .. } if !pace.is_due() => return ControlFlow::Continue(()),
+            AddEvent::Unchanged { path } => Reply::Reading { path: text(&path), files, bytes, total_bytes: None },
             AddEvent::Skipped { path, why } => Reply::Skipped { path: text(&path), reason: why.to_owned() },
             AddEvent::Failed { path, why } => Reply::Unreadable { path: text(&path), reason: why },
             AddEvent::Published { version, items } => Reply::Published { version, items },
         };
-        // Nobody may listen any more: what was begun is finished all the same.
-        let _ = on_reply(reply);
+        go_on(on_reply(reply))
     })?;
     on_reply(Reply::Added {
         collection: report.collection.into(),
@@ -167,16 +168,13 @@ fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), Op
         // One that was removed meanwhile, or is still being fetched, is not missed.
         let Some(info) = store.info(&id)?.filter(|info| !info.paths.is_empty()) else { continue };
         let path = info.paths.first().map(|path| text(path)).unwrap_or_default();
-        let mut gone = None;
         let verified = store.verify(&id, &mut |done| {
-            if gone.is_none() && pace.is_due() {
-                let bytes = bytes + done;
-                gone = on_reply(Reply::Reading { path: path.clone(), files: blobs, bytes, total_bytes }).err();
+            if !pace.is_due() {
+                return ControlFlow::Continue(());
             }
+            let bytes = bytes + done;
+            go_on(on_reply(Reply::Reading { path: path.clone(), files: blobs, bytes, total_bytes }))
         });
-        if let Some(gone) = gone {
-            return Err(gone);
-        }
         let fault = match verified? {
             Verified::Good => None,
             Verified::Bad(fault) => Some(fault.to_string()),
@@ -188,6 +186,11 @@ fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), Op
         on_reply(Reply::Verified { id: id.to_string(), size_bytes: info.size, paths, fault })?;
     }
     on_reply(Reply::Checked { blobs, bytes, damaged })
+}
+
+/// An operation goes on as long as somebody listens.
+fn go_on(told: Result<(), OpError>) -> ControlFlow<()> {
+    if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 fn total_bytes(store: &Store, ids: &[ContentId]) -> Result<u64, StoreError> {
@@ -283,6 +286,7 @@ impl From<StoreError> for OpError {
             StoreError::Locked { .. } => FailureKind::InUse,
             StoreError::NoSpace { .. } => FailureKind::NoSpace,
             StoreError::NotFound(_) => FailureKind::NotFound,
+            StoreError::Stopped => FailureKind::Gone,
             _ => FailureKind::Failed,
         };
         Self::new(kind, error)

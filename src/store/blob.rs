@@ -1,6 +1,10 @@
 //! Reading blobs. Every byte is verified in the buffer that is handed out.
 
-use std::{fs::File, io, ops::Range};
+use std::{
+    fs::File,
+    io,
+    ops::{ControlFlow, Range},
+};
 
 use super::{
     Fault, ReadError, Store, StoreError, Verified,
@@ -184,7 +188,7 @@ impl Blob {
         }
         self.healed = true;
         log::warn!("the outboard of {} is missing or damaged; it is built again", self.id);
-        match self.store.verify(&self.id, &mut |_| ())? {
+        match self.store.verify(&self.id, &mut |_| ControlFlow::Continue(()))? {
             Verified::Good => {
                 self.outboard = self.store.open_outboard(&self.id, &self.tree);
                 Ok(())

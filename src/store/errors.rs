@@ -45,6 +45,9 @@ pub enum StoreError {
     /// A file stands there whose name differs in case alone, on a file system that ignores case.
     #[error("{path}: a file is there whose name differs in case alone, and this disk does not tell them apart", path = path.display())]
     NameTaken { path: PathBuf },
+    /// The caller did not want it any more. Nothing was changed.
+    #[error("stopped")]
+    Stopped,
     /// The index failed. It is rebuilt on the next start if it is damaged.
     #[error("the index failed ({0}); restart the node, a damaged index is then set aside and rebuilt")]
     Index(String),

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, Metadata},
     io::{self, Read, Write},
+    ops::ControlFlow,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -12,12 +13,15 @@ use rustix::fs::{Advice, fadvise};
 use super::{
     ImportError, LibraryPath, Store, StoreError,
     errors::at,
-    files::{Temp, sync_folder},
+    files::Temp,
     paths::{Folder, open_regular},
     record::{LIBRARY, Location, Record, mtime_ns},
     tree,
 };
 use crate::{content::ContentId, limits::NO_OUTBOARD_BYTES};
+
+/// Hears how many bytes were read so far, and says whether to go on.
+pub type Progress<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
 
 /// A file that was hashed and is not yet in the index: see [`Store::commit`]. Dropping it undoes the import.
 pub struct Imported {
@@ -42,8 +46,8 @@ impl Imported {
 
 impl Store {
     /// Hashes a file, following a symbolic link, and builds its outboard. `progress` is called with the bytes hashed so
-    /// far. Nothing is in the index before [`Store::commit`].
-    pub fn import_in_place(&self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Imported, ImportError> {
+    /// far; if it says so, the import ends with [`StoreError::Stopped`]. Nothing is in the index before [`Store::commit`].
+    pub fn import_in_place(&self, path: &Path, progress: Progress<'_>) -> Result<Imported, ImportError> {
         let path = absolute(path)?;
         let hashed = self.hash_file(&path, None, progress)?;
         let (root, relative) = self.root_of(&path)?;
@@ -57,12 +61,7 @@ impl Store {
     }
 
     /// The same with a copy, which [`Store::commit`] moves to `library/<to>`.
-    pub fn import_copy(
-        &self,
-        path: &Path,
-        to: &LibraryPath,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Imported, ImportError> {
+    pub fn import_copy(&self, path: &Path, to: &LibraryPath, progress: Progress<'_>) -> Result<Imported, ImportError> {
         let path = absolute(path)?;
         let expected = std::fs::metadata(&path).map_err(|error| ImportError::unreadable(&path, error))?;
         self.check_room(expected.len())?;
@@ -93,11 +92,7 @@ impl Store {
             }
             located.push((import.id, import.size, import.location));
         }
-        folders.sort_unstable();
-        folders.dedup();
-        for folder in &folders {
-            sync_folder(folder)?;
-        }
+        self.sync_folders(folders)?;
         self.record(located)
     }
 
@@ -116,7 +111,7 @@ impl Store {
     /// file that the index lost, or that came by another way.
     pub fn adopt(&self, id: &ContentId, to: &LibraryPath) -> Result<bool, StoreError> {
         let path = self.library().join(to.as_str());
-        match self.import_in_place(&path, &mut |_| ()) {
+        match self.import_in_place(&path, &mut |_| ControlFlow::Continue(())) {
             Ok(imported) if imported.id == *id => {
                 // The bytes are as durable as any other that the store vouches for.
                 open_regular(&path).and_then(|file| file.sync_all()).map_err(at(&path))?;
@@ -164,12 +159,7 @@ impl Store {
         })
     }
 
-    fn hash_file(
-        &self,
-        path: &Path,
-        copy: Option<&Temp>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Hashed, ImportError> {
+    fn hash_file(&self, path: &Path, copy: Option<&Temp>, progress: Progress<'_>) -> Result<Hashed, ImportError> {
         // Looked at before it is opened: opening a device can do things.
         let before = std::fs::metadata(path).map_err(|error| ImportError::unreadable(path, error))?;
         if !before.is_file() {
@@ -184,7 +174,7 @@ impl Store {
         file: File,
         path: &Path,
         copy: Option<&Temp>,
-        progress: &mut dyn FnMut(u64),
+        progress: Progress<'_>,
     ) -> Result<Hashed, ImportError> {
         let unreadable = |error| ImportError::unreadable(path, error);
         let before = file.metadata().map_err(unreadable)?;
@@ -219,13 +209,14 @@ struct Source<'a> {
     file: &'a File,
     copy: Option<&'a File>,
     done: u64,
-    progress: &'a mut dyn FnMut(u64),
+    progress: Progress<'a>,
     failed: Option<Failed>,
 }
 
 enum Failed {
     Reading,
     Copying,
+    Stopped,
 }
 
 impl Read for Source<'_> {
@@ -235,7 +226,10 @@ impl Read for Source<'_> {
             copy.write_all(&buffer[..read]).inspect_err(|_| self.failed = Some(Failed::Copying))?;
         }
         self.done += read as u64;
-        (self.progress)(self.done);
+        if (self.progress)(self.done).is_break() {
+            self.failed = Some(Failed::Stopped);
+            return Err(io::Error::other("stopped"));
+        }
         Ok(read)
     }
 }
@@ -244,6 +238,7 @@ impl Source<'_> {
     /// Whose error it was.
     fn failure(&self, error: io::Error, path: &Path, copy: Option<&Temp>, outboard: Option<&Temp>) -> ImportError {
         match (&self.failed, copy, outboard) {
+            (Some(Failed::Stopped), ..) => StoreError::Stopped.into(),
             // It ended early.
             (None, ..) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 ImportError::Changed { path: path.to_owned() }

@@ -60,7 +60,7 @@ use smol::channel::{Receiver, Sender};
 pub use blob::Blob;
 pub use download::Download;
 pub use errors::{ImportError, ReadError, StoreError, WriteError};
-pub use import::Imported;
+pub use import::{Imported, Progress};
 pub use paths::LibraryPath;
 pub use small::{PutOutcome, SmallBlob};
 

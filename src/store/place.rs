@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io,
+    ops::ControlFlow,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -11,7 +12,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    Fault, ImportError, LibraryPath, Store, StoreError, Verified,
+    Fault, ImportError, LibraryPath, Progress, Store, StoreError, Verified,
     errors::at,
     files::{Temp, sync_folder},
     paths::Folder,
@@ -87,7 +88,7 @@ impl Store {
         let temp = Temp::create(self.0.incoming.join(self.temp_name()))?;
         let path = self.roots().path(from);
         let file = self.open_location(from).map_err(at(&path))?;
-        match self.hash_open_file(file, &path, Some(&temp), &mut |_| ()) {
+        match self.hash_open_file(file, &path, Some(&temp), &mut |_| ControlFlow::Continue(())) {
             Ok(hashed) if hashed.id == *id => {}
             Ok(_) | Err(ImportError::Changed { .. } | ImportError::NotAFile { .. }) => return Ok(None),
             Err(ImportError::Unreadable { source, .. }) => return Err(StoreError::io(&path, source)),
@@ -151,8 +152,9 @@ impl Store {
     }
 
     /// Reads and hashes every file of a blob, and writes down which are good. A damaged outboard is built again.
-    /// `progress` is called with the bytes hashed so far.
-    pub fn verify(&self, id: &ContentId, progress: &mut dyn FnMut(u64)) -> Result<Verified, StoreError> {
+    /// `progress` is called with the bytes hashed so far; if it says so, nothing is written down, and the end is
+    /// [`StoreError::Stopped`].
+    pub fn verify(&self, id: &ContentId, progress: Progress<'_>) -> Result<Verified, StoreError> {
         let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
         let (mut found, mut done) = (Vec::new(), 0);
         for old in record.locations {
@@ -162,7 +164,7 @@ impl Store {
             let hashed = opened.and_then(|file| {
                 self.hash_open_file(file, &path, None, &mut |bytes| {
                     done = base + bytes;
-                    progress(done);
+                    progress(done)
                 })
             });
             found.push(match hashed {

@@ -43,7 +43,7 @@ impl Node {
     fn share(&self, bytes: &[u8]) -> ContentId {
         let (id, path) = (ContentId::of(bytes), self.shared(&ContentId::of(bytes)));
         std::fs::write(&path, bytes).unwrap();
-        let imported = self.store.import_in_place(&path, &mut |_| {}).unwrap();
+        let imported = self.store.import_in_place(&path, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
         self.store.commit(vec![imported]).unwrap();
         id
     }

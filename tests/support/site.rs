@@ -42,7 +42,7 @@ pub fn start(files: &[(&str, &[u8])], status: NodeStatus) -> Running {
     let library = Library::open(Arc::new(store), &data, key).unwrap();
     if !files.is_empty() {
         let request = AddRequest { paths: vec![shared.clone()], ..AddRequest::default() };
-        let report = library.add(&request, &mut |_| {}).unwrap();
+        let report = library.add(&request, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
         assert_eq!(report.added, files.len() as u64);
     }
     let site = Site {

@@ -1,5 +1,7 @@
 //! What is missing here of what a peer lists, and where it shall stand. Blocks.
 
+use std::ops::ControlFlow;
+
 use super::{Follower, claims::Claim, lane::Lane};
 use crate::{
     content::{CollectionKey, ContentId},
@@ -127,7 +129,7 @@ fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::
     make_way(library, summary, item, &to)?;
     match library.store().place(&item.id, &to) {
         // Its files are gone: it is marked, and fetched in the next pass.
-        Err(StoreError::NotFound(id)) => drop(library.store().verify(&id, &mut |_| ())?),
+        Err(StoreError::NotFound(id)) => drop(library.store().verify(&id, &mut |_| ControlFlow::Continue(()))?),
         Err(error) => log::warn!("{}: {error}", item.path),
         Ok(()) => {}
     }

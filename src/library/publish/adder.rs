@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     hash::{BuildHasher, RandomState},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +20,7 @@ use crate::{
         library::{ADD_PUBLISH_BYTES, ADD_PUBLISH_ITEMS},
         store::SMALL_FILES_PER_SYNC,
     },
-    store::{ImportError, Imported, LibraryPath},
+    store::{ImportError, Imported, LibraryPath, StoreError},
     wire::Text,
 };
 
@@ -30,7 +31,9 @@ pub(super) struct Adder<'a> {
     library: &'a Library,
     copy: bool,
     own: Own,
-    events: &'a mut dyn FnMut(AddEvent),
+    events: &'a mut dyn FnMut(AddEvent) -> ControlFlow<()>,
+    /// Whether whoever hears of the events wants no more of them.
+    stopped: bool,
     /// The version that is out, to compare with.
     published: Option<Manifest>,
     /// Items of the next version.
@@ -64,7 +67,7 @@ impl<'a> Adder<'a> {
         library: &'a Library,
         copy: bool,
         own: Own,
-        events: &'a mut dyn FnMut(AddEvent),
+        events: &'a mut dyn FnMut(AddEvent) -> ControlFlow<()>,
     ) -> Result<Self, LibraryError> {
         Ok(Self {
             published: library.manifest(&own.key)?,
@@ -72,6 +75,7 @@ impl<'a> Adder<'a> {
             copy,
             own,
             events,
+            stopped: false,
             pending: BTreeMap::new(),
             imported: Vec::new(),
             replaced: Vec::new(),
@@ -95,7 +99,7 @@ impl<'a> Adder<'a> {
                     Found::File { path, item } => self.add_file(&path, &item)?,
                     Found::Skipped { path, why } => {
                         self.counts.skipped += 1;
-                        (self.events)(AddEvent::Skipped { path, why });
+                        self.tell(AddEvent::Skipped { path, why });
                     }
                     Found::Failed { path, item, why } => {
                         self.unread.insert(item);
@@ -104,15 +108,26 @@ impl<'a> Adder<'a> {
                 }
             }
         }
+        self.go_on()?;
         self.finish(sources)
     }
 
     fn fail(&mut self, path: PathBuf, why: String) {
         self.counts.failed += 1;
-        (self.events)(AddEvent::Failed { path, why });
+        self.tell(AddEvent::Failed { path, why });
+    }
+
+    fn tell(&mut self, event: AddEvent) {
+        self.stopped |= (self.events)(event).is_break();
+    }
+
+    /// Fails once nobody wants it any more.
+    fn go_on(&self) -> Result<(), StoreError> {
+        if self.stopped { Err(StoreError::Stopped) } else { Ok(()) }
     }
 
     fn add_file(&mut self, path: &Path, item: &str) -> Result<(), LibraryError> {
+        self.go_on()?;
         self.seen.insert(self.hasher.hash_one(item));
         let old = self.published.as_mut().map(|manifest| manifest.item(item)).transpose()?.flatten();
         let store = self.library.store();
@@ -120,6 +135,7 @@ impl<'a> Adder<'a> {
             && store.is_unchanged(&old.id, path)?
         {
             self.counts.unchanged += 1;
+            self.tell(AddEvent::Unchanged { path: path.to_owned() });
             return Ok(());
         }
         let imported = match self.import(path, item) {
@@ -167,14 +183,15 @@ impl<'a> Adder<'a> {
     fn import(&mut self, path: &Path, item: &str) -> Result<Imported, ImportError> {
         let size = fs::metadata(path).map_or(0, |metadata| metadata.len());
         let mut told = None;
-        let events = &mut self.events;
+        let (events, stopped) = (&mut self.events, &mut self.stopped);
         let mut progress = |done: u64| {
-            if told.is_none_or(|told| done >= told + EVENT_BYTES) {
+            if told.is_none_or(|told| done == size || done >= told + EVENT_BYTES) {
                 told = Some(done);
-                events(AddEvent::File { path: path.to_owned(), done, size });
+                *stopped |= events(AddEvent::File { path: path.to_owned(), done, size }).is_break();
             }
+            if *stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        progress(0);
+        let _ = progress(0);
         let store = self.library.store();
         match copy_path(&self.own.folder, item).filter(|_| self.copy) {
             Some(to) => store.import_copy(path, &to, &mut progress),
@@ -201,7 +218,7 @@ impl<'a> Adder<'a> {
         self.library.store().remove(&std::mem::take(&mut self.outdated))?;
         self.bytes_since_publish = 0;
         self.published = self.library.manifest(&self.own.key)?;
-        (self.events)(AddEvent::Published { version: summary.version, items: summary.items });
+        self.tell(AddEvent::Published { version: summary.version, items: summary.items });
         Ok(())
     }
 

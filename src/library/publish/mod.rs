@@ -7,9 +7,11 @@ mod walk;
 pub(super) use adder::{ancestors, copy_path};
 pub(super) use walk::item_name;
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, ops::ControlFlow, path::PathBuf};
 
 use super::{Library, LibraryError, catalogue::Summary};
+#[cfg(doc)]
+use crate::store::StoreError;
 
 /// What to share.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,8 @@ pub enum AddEvent {
         /// Bytes of the file when it was opened.
         size: u64,
     },
+    /// A file is as it was when it was added before.
+    Unchanged { path: PathBuf },
     /// A file or folder was left out on purpose.
     Skipped { path: PathBuf, why: &'static str },
     /// A file or folder could not be read: what, why, and what to do.
@@ -80,7 +84,14 @@ impl Library {
     ///
     /// A long add publishes what it has from time to time, so that mirrors start early. Blocks until all is published;
     /// cut short, what was published stands, and doing it again continues.
-    pub fn add(&self, request: &AddRequest, events: &mut dyn FnMut(AddEvent)) -> Result<AddReport, LibraryError> {
+    ///
+    /// Once `events` says so, no further file is read and no version published: the end is [`StoreError::Stopped`], and the
+    /// collection as it was published last.
+    pub fn add(
+        &self,
+        request: &AddRequest,
+        events: &mut dyn FnMut(AddEvent) -> ControlFlow<()>,
+    ) -> Result<AddReport, LibraryError> {
         let plan = sources::plan(self, request)?;
         adder::Adder::new(self, request.copy, plan.own, events)?.run(&plan.sources)
     }

@@ -4,6 +4,9 @@
 //! node answers with [`Reply`] lines, the last of which is [`Reply::Done`] or [`Reply::Error`], and closes. After a
 //! [`Reply::Data`] line the bytes that it announces follow as they are. The same replies are what the program prints
 //! with `--json`: fields are only ever added.
+//!
+//! A client that goes away ends what it asked for, at the next reply: a file that is being read is left, and an add publishes
+//! nothing any more. What was published stands, and asking again continues.
 
 mod client;
 mod server;

@@ -24,7 +24,7 @@ fn a_blob_travels_at_any_size() {
         assert_eq!((info.size, info.state), (size as u64, BlobState::Complete));
         assert_eq!(fs::read_dir(there.path().join("incoming")).unwrap().count(), 0);
         drop(target);
-        assert_eq!(open(there.path()).verify(&id, &mut |_| ()).unwrap(), Verified::Good);
+        assert_eq!(open(there.path()).verify(&id, &mut go_on).unwrap(), Verified::Good);
     }
 }
 
@@ -96,7 +96,7 @@ fn a_byte_that_rots_is_never_handed_out() {
         assert!(matches!(store.blob(&id), Err(ReadError::Unavailable { .. })));
         // Mended, it is available again.
         fs::write(&path, &bytes).unwrap();
-        assert_eq!(store.verify(&id, &mut |_| ()).unwrap(), Verified::Good);
+        assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Good);
         assert_eq!(store.blob(&id).unwrap().read(0..1).unwrap(), &bytes[..1]);
     }
 }
@@ -107,16 +107,26 @@ fn verify_finds_what_rotted_and_what_is_gone() {
     let (store, id) = with_file(&dir, &content(200_000, 6));
     let path = dir.path().join("file.bin");
     let mut hashed = 0;
-    assert_eq!(store.verify(&id, &mut |bytes| hashed = bytes).unwrap(), Verified::Good);
+    assert_eq!(
+        store
+            .verify(&id, &mut |bytes| {
+                hashed = bytes;
+                go_on(bytes)
+            })
+            .unwrap(),
+        Verified::Good
+    );
     assert_eq!(hashed, 200_000);
     let metadata = fs::metadata(&path).unwrap();
     fs::File::options().write(true).open(&path).unwrap().write_all_at(b"!", 150_000).unwrap();
-    assert_eq!(store.verify(&id, &mut |_| ()).unwrap(), Verified::Bad(Fault::Changed));
+    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Bad(Fault::Changed));
     set_mtime(&path, &metadata);
-    assert_eq!(store.verify(&id, &mut |_| ()).unwrap(), Verified::Bad(Fault::Damaged));
+    assert!(matches!(store.verify(&id, &mut |_| ControlFlow::Break(())), Err(StoreError::Stopped)));
+    assert_eq!(state(&store, &id), BlobState::Unavailable(Fault::Changed), "one that is stopped says nothing");
+    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Bad(Fault::Damaged));
     fs::remove_file(&path).unwrap();
-    assert_eq!(store.verify(&id, &mut |_| ()).unwrap(), Verified::Bad(Fault::Missing));
-    assert!(matches!(store.verify(&ContentId::of(b"?"), &mut |_| ()), Err(StoreError::NotFound(_))));
+    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Bad(Fault::Missing));
+    assert!(matches!(store.verify(&ContentId::of(b"?"), &mut go_on), Err(StoreError::NotFound(_))));
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn the_reserve_is_respected() {
     };
     assert!(missing > reserve_bytes / 4 && missing <= reserve_bytes + 100_000, "{missing}");
     assert!(matches!(target.put_small(vec![small(b"x", "x")]), Err(StoreError::NoSpace { .. })));
-    let copied = target.import_copy(&here.path().join("file.bin"), &to("x"), &mut |_| ());
+    let copied = target.import_copy(&here.path().join("file.bin"), &to("x"), &mut go_on);
     assert!(matches!(copied, Err(ImportError::Store(StoreError::NoSpace { .. }))));
     assert_eq!(fs::read_dir(there.path().join("incoming")).unwrap().count(), 0);
     // Sharing in place needs no room.

@@ -10,9 +10,9 @@ fn files_that_are_none_are_refused() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
     for path in [&fifo, &dir.path().join("socket"), dir.path(), Path::new("/dev/null")] {
-        assert!(matches!(store.import_in_place(path, &mut |_| ()), Err(ImportError::NotAFile { .. })), "{path:?}");
+        assert!(matches!(store.import_in_place(path, &mut go_on), Err(ImportError::NotAFile { .. })), "{path:?}");
     }
-    let gone = store.import_in_place(&dir.path().join("gone"), &mut |_| ()).err().unwrap();
+    let gone = store.import_in_place(&dir.path().join("gone"), &mut go_on).err().unwrap();
     assert!(gone.to_string().contains("gone") && gone.to_string().contains("check the name"), "{gone}");
     assert_eq!(store.totals().blobs, 0);
 }
@@ -43,6 +43,7 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
             if std::mem::take(&mut is_first) {
                 change(&path);
             }
+            ControlFlow::Continue(())
         });
         assert!(matches!(imported, Err(ImportError::Changed { .. })));
     }
@@ -100,7 +101,7 @@ fn a_copy_costs_little_more_than_its_bytes() {
     let store = open(&dir.path().join("data"));
     let path = dir.path().join("file");
     fs::write(&path, content(3_000_000, 1)).unwrap();
-    let imported = store.import_copy(&path, &to("c/copy"), &mut |_| ()).unwrap();
+    let imported = store.import_copy(&path, &to("c/copy"), &mut go_on).unwrap();
     let id = imported.id();
     assert_eq!(imported.size(), 3_000_000);
     assert!(!store.library().join("c").exists(), "nothing is named before the commit");
@@ -109,10 +110,10 @@ fn a_copy_costs_little_more_than_its_bytes() {
     let outboard = fs::metadata(store.outboard_path(&id)).unwrap().len();
     assert!(outboard as f64 <= 0.02 * 3_000_000.0, "{outboard}");
     fs::remove_file(&path).unwrap();
-    assert_eq!(store.verify(&id, &mut |_| ()).unwrap(), Verified::Good);
+    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Good);
     // One that is dropped leaves nothing.
     fs::write(&path, content(100_000, 2)).unwrap();
-    drop(store.import_copy(&path, &to("c/other"), &mut |_| ()).unwrap());
+    drop(store.import_copy(&path, &to("c/other"), &mut go_on).unwrap());
     assert_eq!(fs::read_dir(dir.path().join("data/incoming")).unwrap().count(), 0);
 }
 

@@ -33,6 +33,10 @@ fn content(size: usize, seed: u8) -> Vec<u8> {
     bytes
 }
 
+fn go_on(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 fn to(path: &str) -> LibraryPath {
     LibraryPath::new(path).unwrap()
 }
@@ -53,7 +57,7 @@ fn remove(store: &Store, id: &ContentId, path: &Path) -> bool {
 }
 
 fn import(store: &Store, path: &Path) -> ContentId {
-    let imported = store.import_in_place(path, &mut |_| ()).unwrap();
+    let imported = store.import_in_place(path, &mut go_on).unwrap();
     let id = imported.id();
     store.commit(vec![imported]).unwrap();
     id

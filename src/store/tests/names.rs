@@ -152,7 +152,7 @@ fn a_removal_that_was_cut_short_is_completed_or_did_not_begin() {
     for name in ["begun", "noted"] {
         let path = dir.path().join(name);
         fs::write(&path, [&bytes, name.as_bytes()].concat()).unwrap();
-        let imported = store.import_copy(&path, &to(&format!("c/{name}")), &mut |_| ()).unwrap();
+        let imported = store.import_copy(&path, &to(&format!("c/{name}")), &mut go_on).unwrap();
         ids.push(imported.id());
         store.commit(vec![imported]).unwrap();
     }
@@ -168,6 +168,6 @@ fn a_removal_that_was_cut_short_is_completed_or_did_not_begin() {
         let store = open(dir.path());
         assert!(!store.library().join("c/begun").exists() && !store.outboard_path(&ids[0]).exists());
         assert_eq!(state(&store, &ids[1]), BlobState::Complete);
-        assert_eq!(store.verify(&ids[1], &mut |_| ()).unwrap(), Verified::Good);
+        assert_eq!(store.verify(&ids[1], &mut go_on).unwrap(), Verified::Good);
     }
 }

@@ -155,7 +155,7 @@ fn hostile_paths_stay_in_the_folder() {
         fs::write(source.join(at.to_string()), path).unwrap();
     }
     let add = AddRequest { collection: Some("Bytes".into()), ..request(&source) };
-    a.library.add(&add, &mut |_| ()).unwrap();
+    a.library.add(&add, &mut go_on).unwrap();
     let b = Node::new(2);
     let only = Policy { only: vec![Only::Collection("../../up".into())], ..policy() };
     let following = b.follow_by(only, Link::to(&a));

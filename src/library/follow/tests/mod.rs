@@ -24,7 +24,7 @@ use crate::{
         AddRequest, Remove, Root, Summary,
         manifest::Builder,
         serve,
-        tests::{Node, folder, request},
+        tests::{Node, folder, go_on, request},
     },
     transfer::{self, Uploads},
     wire::{Text, blob, encode},
