@@ -299,6 +299,10 @@ impl Download {
 
     /// Replaces the bits on disk by those in memory, whose groups are synced.
     fn write_bits(&self) -> Result<(), StoreError> {
+        if let Some(folder) = self.outboard.as_ref().and(self.store.outboard_path(&self.id).parent()) {
+            // Its bytes are synced, its name may be new.
+            sync_folder(folder)?;
+        }
         let bytes = self.partial.0.groups().to_bytes(&self.id);
         let temp = Temp::create(self.store.0.incoming.join(self.store.temp_name()))?;
         temp.file.write_all_at(&bytes, 0).and_then(|()| temp.file.sync_data()).map_err(at(&temp.path))?;

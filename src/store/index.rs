@@ -106,8 +106,9 @@ impl Index {
                 let mut first = vec![(b"S".to_vec(), Some(SCHEMA.to_le_bytes().to_vec()))];
                 first.extend(was_used.then(|| (b"F".to_vec(), Some(Vec::new()))));
                 index.write(&mut index.lock(), first)?;
-                for folder in [path, path.parent().unwrap_or(path)] {
-                    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))?;
+                // sled never syncs `conf`, and takes one that is torn for damage.
+                for new in [&*path.join("conf"), path, path.parent().unwrap_or(path)] {
+                    File::open(new).and_then(|new| new.sync_all()).map_err(at(new))?;
                 }
             }
             None => return Err(StoreError::Index("no schema version".to_owned())),

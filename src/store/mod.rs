@@ -221,6 +221,11 @@ impl Store {
         let is_elsewhere = device(&library)? != device(data)?;
         let incoming = if is_elsewhere { library.join(files::INCOMING) } else { data.join("incoming") };
         std::fs::create_dir_all(&incoming).map_err(at(&incoming))?;
+        if !was_used {
+            for new in [data, &library, &incoming] {
+                files::sync_folder(new.parent().unwrap_or(new))?;
+            }
+        }
         let roots = Roots::new(library, index.roots()?);
         let store = Self(Arc::new(Shared {
             data: data.clone(),

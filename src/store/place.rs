@@ -131,6 +131,8 @@ impl Store {
             if let Ok((_, file)) = open()
                 && holds(&file, id)
             {
+                // Nobody knows who wrote it, and when.
+                file.sync_all().map_err(at(&path))?;
                 break;
             }
             if !folder.lists(name).map_err(at(&path))? {
