@@ -28,6 +28,8 @@ use support::{
 };
 
 const DISK_BYTES: u64 = 256 << 20;
+/// After a cut in the middle of work the next one comes later: so about as many fall there as at its end.
+const LATER: f64 = 1.1;
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts() {
@@ -288,7 +290,10 @@ impl<'a> Publisher<'a> {
         match told.took {
             Some(took) if arguments.contains(&"add") => self.pace = took,
             Some(_) => {}
-            None => self.tally.in_the_middle += 1,
+            None => {
+                self.tally.in_the_middle += 1;
+                self.pace = self.pace.mul_f64(LATER);
+            }
         }
         let shelf = self.shelves.get_mut(name).unwrap();
         let versions = told
@@ -455,9 +460,7 @@ impl<'a> Mirror<'a> {
         }
         node.kill();
         self.disk.restore();
-        if has_all {
-            self.pace = started.elapsed();
-        }
+        self.pace = if has_all { started.elapsed() } else { self.pace.mul_f64(LATER) };
         if acknowledged {
             self.unwanted.extend(removed.clone());
         }

@@ -24,7 +24,7 @@
 //!    nothing until it reads them.
 //! 3. **What is handed out was verified in the very buffer that is handed out**, whatever happened to the file meanwhile.
 //! 4. **A call that returned `Ok` survives a power cut**; one that was cut short has no effect, or all of it.
-//!    [`Download::write`] alone is durable only after [`Download::checkpoint`].
+//!    [`Download::write`] alone is durable only after [`Download::checkpoint`]. ARCHITECTURE.md has the order of syncs.
 //! 5. **No file with a name is ever overwritten**; what is in the way is set aside.
 
 mod blob;
