@@ -78,13 +78,9 @@ impl Library {
         }
         let sources = if summary.mine { state::sources(&self.store, *key)? } else { BTreeMap::new() };
         let others = self.other_sources(key)?;
-        let mut files = Vec::new();
-        for (path, id) in &gone {
-            let mut of_item = self.files_of(&summary.folder, &sources, path, id)?;
-            // Shared by another collection of this node too: there it stays.
-            of_item.retain(|file| !others.iter().any(|source| file.starts_with(source)));
-            files.extend(of_item.into_iter().map(|file| (*id, file)));
-        }
+        let mut files = self.files_of(&summary.folder, &sources, &gone)?;
+        // Shared by another collection of this node too: there it stays.
+        files.retain(|(_, file)| !others.iter().any(|source| file.starts_with(source)));
         self.store.remove(&files)?;
         for at in sources.keys().filter(|at| *what == Remove::Collection || *what == Remove::Path(at.to_string())) {
             state::forget_source(&self.store, *key, at)?;
@@ -93,27 +89,31 @@ impl Library {
         Ok(removed)
     }
 
-    /// The files of an item that are its and not another's.
-    fn files_of(
+    /// The files of items, given by path and id, that are theirs and not others'.
+    pub(super) fn files_of(
         &self,
         folder: &str,
         sources: &BTreeMap<String, PathBuf>,
-        path: &str,
-        id: &ContentId,
-    ) -> Result<Vec<PathBuf>, LibraryError> {
-        let Some(info) = self.store.info(id)? else { return Ok(Vec::new()) };
+        items: &[(String, ContentId)],
+    ) -> Result<Vec<(ContentId, PathBuf)>, LibraryError> {
         let library = self.store.library();
-        let copies = [copy_path(folder, path), editions::waiting_path(folder, path, id)];
-        let mine: Vec<PathBuf> = copies.iter().flatten().map(|copy| library.join(copy.as_str())).collect();
-        let owner = ancestors(path).find_map(|at| sources.get_key_value(at));
-        let in_place = |file: &PathBuf| {
-            let Some((at, source)) = owner else { return false };
-            let Ok(below) = file.strip_prefix(source) else { return false };
-            let names: Vec<String> = below.iter().map(item_name).collect();
-            names.join("/") == path[at.len()..].trim_start_matches('/')
-        };
-        let files = info.paths.into_iter().filter(|file| mine.contains(file) || in_place(file));
-        Ok(files.collect())
+        let mut files = Vec::new();
+        for (path, id) in items {
+            let Some(info) = self.store.info(id)? else { continue };
+            let copies = [copy_path(folder, path), editions::waiting_path(folder, path, id)];
+            let mine: Vec<PathBuf> = copies.iter().flatten().map(|copy| library.join(copy.as_str())).collect();
+            let owner = ancestors(path).find_map(|at| sources.get_key_value(at));
+            let in_place = |file: &PathBuf| {
+                let Some((at, source)) = owner else { return false };
+                let Ok(below) = file.strip_prefix(source) else { return false };
+                let names: Vec<String> = below.iter().map(item_name).collect();
+                // A file in the library is that of the collection whose folder it is in, whoever shares it too.
+                names.join("/") == path[at.len()..].trim_start_matches('/') && !file.starts_with(&library)
+            };
+            let of_item = info.paths.into_iter().filter(|file| mine.contains(file) || in_place(file));
+            files.extend(of_item.map(|file| (*id, file)));
+        }
+        Ok(files)
     }
 
     /// What the other collections of this node come from.

@@ -238,6 +238,33 @@ fn removing_takes_out_of_the_collection_and_leaves_the_files() {
 }
 
 #[test]
+fn a_file_of_the_library_stays_whoever_shares_it_too() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1")]);
+    let copy = AddRequest { copy: true, ..request(&books) };
+    let key = node.library.add(&copy, &mut go_on).unwrap().collection.key;
+    let best = node.folder.path().join("data/library/Books/a");
+    let best = AddRequest { collection: Some("Best".to_owned()), ..request(&best) };
+    let best = node.library.add(&best, &mut go_on).unwrap().collection.key;
+    assert_eq!(node.library.remove(&best, &Remove::Collection).unwrap().items, 1);
+    assert!(node.library.item(&key, "a").unwrap().unwrap().held);
+    assert!(node.folder.path().join("data/library/Books/a").exists());
+}
+
+#[test]
+fn what_is_gone_is_forgotten_whatever_its_name() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1")]);
+    let odd = books.join(std::ffi::OsString::from_vec(b"odd \xff".to_vec()));
+    fs::write(&odd, "2").unwrap();
+    node.add(&books);
+    assert_eq!(node.library.store().totals().blobs, 2);
+    fs::remove_file(&odd).unwrap();
+    assert_eq!(node.add(&books).removed, 1);
+    assert_eq!(node.library.store().totals().blobs, 1);
+}
+
+#[test]
 fn search_finds_in_all_collections() {
     let node = Node::new(1);
     let one = folder(node.folder.path(), "One", &[("Jane Austen - Emma.txt", "1"), ("x/Émma.txt", "2")]);

@@ -228,30 +228,24 @@ impl<'a> Adder<'a> {
         let walked: BTreeSet<&str> = sources.iter().filter(|it| it.is_folder).map(|it| it.at.as_str()).collect();
         let (seen, hasher, unread) =
             (std::mem::take(&mut self.seen), self.hasher.clone(), std::mem::take(&mut self.unread));
-        let mut gone: Vec<(ContentId, PathBuf)> = Vec::new();
+        let mut gone = Vec::new();
         self.publish(&mut |item| {
             let owner = ancestors(&item.path).find(|at| known.contains_key(*at));
-            let Some(owner) = owner.filter(|at| walked.contains(at)) else { return true };
+            if owner.is_none_or(|at| !walked.contains(at)) {
+                return true;
+            }
             if seen.contains(&hasher.hash_one(&*item.path)) || ancestors(&item.path).any(|at| unread.contains(at)) {
                 return true;
             }
-            let rest = item.path[owner.len()..].trim_start_matches('/');
-            gone.push((item.id, known[owner].join(rest)));
-            if let Some(copy) = copy_path(&library_folder(library, &key), &item.path) {
-                gone.push((item.id, library.store().library().join(copy.as_str())));
-            }
+            gone.push((item.path.to_string(), item.id));
             false
         })?;
-        library.store().remove(&gone)?;
+        library.store().remove(&library.files_of(&self.own.folder, &known, &gone)?)?;
         let Counts { added, added_bytes, unchanged, skipped, failed } = self.counts;
         let collection = library.summary(&key).ok_or(LibraryError::NoCollection)?;
-        let removed = gone.len() as u64 / 2;
+        let removed = gone.len() as u64;
         Ok(AddReport { collection, added, added_bytes, unchanged, removed, skipped, failed })
     }
-}
-
-fn library_folder(library: &Library, key: &crate::content::CollectionKey) -> String {
-    library.summary(key).map(|summary| summary.folder).unwrap_or_default()
 }
 
 /// The path itself, then each folder above it, "" last.
