@@ -7,7 +7,6 @@ use super::{
     item::Item,
     manifest::{Builder, Draft, Items, Manifest, ManifestError, delete},
     names,
-    page::PageHash,
     state::{self, Record},
 };
 use crate::{
@@ -108,7 +107,7 @@ impl Library {
         let mut record = self.lock().records.get(&key).cloned().unwrap_or_default();
         let newest = self.lock().listed.get(&key).map_or(0, |listed| listed.version);
         if let Some(manifest) = self.manifest(&key)?
-            && is_same(&manifest, draft.hashes())?
+            && manifest.has_pages(draft.hashes())?
             && let Some(summary) = self.summary(&key)
             && summary.version >= record.floor
         {
@@ -267,16 +266,4 @@ impl Library {
     pub(super) fn start_writing(&self) -> std::sync::MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-fn is_same(manifest: &Manifest, hashes: &[PageHash]) -> Result<bool, ManifestError> {
-    if manifest.pages() != hashes.len() {
-        return Ok(false);
-    }
-    for (index, hash) in hashes.iter().enumerate() {
-        if manifest.hash(index)? != *hash {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -89,8 +89,8 @@ struct Listed {
 }
 
 impl Library {
-    /// Loads the collections of a data folder. A manifest that is damaged is left out with a warning, until it is
-    /// published or fetched again.
+    /// Loads the collections of a data folder. A manifest that is damaged anywhere is left out with a warning, until it is
+    /// published or fetched again; a damaged list of withdrawn items is dropped, and their files stay.
     pub fn open(store: Arc<Store>, data: &Path, key: SigningKey) -> Result<Self, LibraryError> {
         let folder = data.join("collections");
         fs::create_dir_all(&folder).map_err(|error| LibraryError::io(&folder, error))?;
@@ -101,6 +101,11 @@ impl Library {
                 match load(&path) {
                     Ok((key, listed)) => drop(state.listed.insert(key, listed)),
                     Err(error) => log::warn!("{}: {error}", path.display()),
+                }
+            } else if path.extension().is_some_and(|extension| extension == "kept") {
+                if let Err(error @ ManifestError::Damaged(_)) = check(&path) {
+                    log::warn!("{}: {error}: what its publisher has withdrawn is not listed any more", path.display());
+                    fs::remove_file(&path).map_err(|error| LibraryError::io(&path, error))?;
                 }
             } else if path.extension().is_some_and(|extension| extension == "draft") {
                 // Left by a process that was killed; nothing refers to it.
@@ -190,12 +195,21 @@ impl Library {
 }
 
 fn load(path: &Path) -> Result<(CollectionKey, Listed), LibraryError> {
-    let manifest = Manifest::open(path)?.ok_or(ManifestError::Damaged("gone"))?;
+    let manifest = check(path)?;
     let root = Root::verify(&manifest.root()?).map_err(ManifestError::from)?;
+    if !manifest.has_pages(&root.pages)? {
+        return Err(ManifestError::Damaged("not the pages of its root").into());
+    }
     let name = root.name.into_string();
     let listed =
         Listed { folder: manifest.folder()?, name, version: root.version, items: root.items, bytes: root.bytes };
     Ok((root.collection, listed))
+}
+
+/// A manifest of which every page is right: damage shows at the start, and not in the middle of the work.
+fn check(path: &Path) -> Result<Manifest, ManifestError> {
+    let manifest = Manifest::open(path)?.ok_or(ManifestError::Damaged("gone"))?;
+    manifest.check().map(|()| manifest)
 }
 
 #[cfg(test)]

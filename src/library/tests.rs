@@ -286,11 +286,17 @@ fn a_damaged_manifest_is_published_again_above_its_version() {
     let books = folder(node.folder.path(), "Books", &[("a", "1")]);
     let key = node.add(&books).collection.key;
     let manifest = node.library.manifest_path(&key, "manifest");
-    fs::write(&manifest, "garbage").unwrap();
-    let node = node.restart();
-    assert_eq!(node.library.collections(), []);
-    let again = node.add(&books).collection;
-    assert_eq!((again.key, again.version, again.items), (key, 2, 1));
+    let whole = fs::read(&manifest).unwrap();
+    let mut page = whole.clone();
+    page[10] ^= 1;
+    let mut node = node;
+    for (damaged, version) in [(b"garbage".to_vec(), 2), (page, 3), (whole[1..].to_vec(), 4)] {
+        fs::write(&manifest, damaged).unwrap();
+        node = node.restart();
+        assert_eq!(node.library.collections(), []);
+        let again = node.add(&books).collection;
+        assert_eq!((again.key, again.version, again.items), (key, version, 1));
+    }
 }
 
 #[test]

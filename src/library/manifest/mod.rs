@@ -33,8 +33,10 @@ const FOOTER_BYTES: u64 = 3 * 4 + MAGIC.len() as u64;
 #[derive(Debug, Error)]
 pub enum ManifestError {
     #[error("reading or writing a manifest: {0}")]
-    Io(#[from] io::Error),
-    #[error("the manifest on disk is damaged ({0}); it will be fetched or published again")]
+    Io(io::Error),
+    #[error(
+        "the manifest on disk is damaged ({0}); after a restart it is fetched from a peer, or published by the next add"
+    )]
     Damaged(&'static str),
     #[error("{0}")]
     Root(#[from] RootError),
@@ -46,6 +48,15 @@ pub enum ManifestError {
     Totals { items: u64, bytes: u64 },
     #[error("the collection is larger than one manifest can hold; publish part of it as another collection")]
     TooLarge,
+}
+
+impl From<io::Error> for ManifestError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Damaged("cut short"),
+            _ => Self::Io(error),
+        }
+    }
 }
 
 impl ManifestError {

@@ -61,6 +61,7 @@ impl Manifest {
     }
 
     /// How many pages there are.
+    #[cfg(test)]
     pub fn pages(&self) -> usize {
         self.pages
     }
@@ -93,6 +94,31 @@ impl Manifest {
     /// The hash of a page.
     pub fn hash(&self, index: usize) -> Result<PageHash, ManifestError> {
         self.entry(index).map(|entry| entry.hash)
+    }
+
+    /// Whether its pages are these.
+    pub fn has_pages(&self, hashes: &[PageHash]) -> Result<bool, ManifestError> {
+        if self.pages != hashes.len() {
+            return Ok(false);
+        }
+        for (index, hash) in hashes.iter().enumerate() {
+            if self.hash(index)? != *hash {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads every page once, and compares it with the table.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let mut items = 0;
+        for index in 0..self.pages {
+            items += self.parsed(index)?.len() as u64;
+            if self.entry(index)?.items_end != items {
+                return Err(ManifestError::Damaged("the table"));
+            }
+        }
+        Ok(())
     }
 
     /// Where the pages of these hashes are, if they are here.
