@@ -83,7 +83,7 @@ fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
     let elapsed = begin.elapsed();
     mirror.wait_for_idle();
     let cpu = cpu_time(&publisher) + cpu_time(&mirror);
-    let peak_kib = [&publisher, &mirror].map(|node| memory_kib(node, "VmHWM"));
+    let peak_kib = [&publisher, &mirror].map(|node| node.memory_kib("VmHWM"));
     // What is done once after a transfer (counting, giving memory back) is over by then.
     std::thread::sleep(Duration::from_secs(25));
     let before = [&publisher, &mirror].map(cpu_time);
@@ -94,7 +94,7 @@ fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
         elapsed,
         cpu,
         peak_kib,
-        idle_kib: [&publisher, &mirror].map(|node| memory_kib(node, "VmRSS")),
+        idle_kib: [&publisher, &mirror].map(|node| node.memory_kib("VmRSS")),
         idle_cpu: spent.map(|spent| 100.0 * spent.as_secs_f64() / window.as_secs_f64()),
     }
 }
@@ -302,12 +302,6 @@ async fn dial() -> Duration {
             return begin.elapsed();
         }
     }
-}
-
-fn memory_kib(node: &Node, key: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn cpu_time(node: &Node) -> Duration {

@@ -128,16 +128,6 @@ fn blobs_of_all_sizes_arrive() {
 }
 
 #[test]
-#[ignore = "long"]
-fn large_blobs_arrive() {
-    let (server, client) = (Node::new(), Node::new());
-    let content = bytes(0, 300 * MIB + 1);
-    let id = server.share(&content);
-    fetch_from(&server, &client, id, content.len() as u64).0.unwrap();
-    assert!(client.content(id).unwrap() == content);
-}
-
-#[test]
 fn one_stream_serves_many_fetches_and_progress_counts_up() {
     let (server, client) = (Node::new(), Node::new());
     let contents = [bytes(1, 2 * MIB), bytes(2, 70_000), bytes(3, 5)];

