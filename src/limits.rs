@@ -71,6 +71,8 @@ pub mod follow {
     pub const NO_SPACE_RETRY_MS: u64 = 10_000;
     /// The longest such pause.
     pub const RETRY_MAX_MS: u64 = 60_000;
+    /// A peer that was too slow is asked nothing for this long, in which the others have looked whether they have it.
+    pub const SLOW_PAUSE_MS: u64 = 2 * RETRY_MAX_MS;
     /// A mirror looks this often for files that were found damaged, besides at every change.
     pub const RESCAN_MS: u64 = 600_000;
     /// Peers that small blobs come from at the same time; the others wait.
@@ -117,8 +119,12 @@ pub mod transfer {
     pub const SLOT_IDLE_MS: u64 = 1_000;
     /// A stream without a request for this long is closed.
     pub const STREAM_IDLE_MS: u64 = 120_000;
-    /// The other side must take or send a whole frame within this time.
-    pub const STALL_MS: u64 = 30_000;
+    /// Within this time of waiting for it, the other side must send or take [`PACE_BYTES`], or it is given up.
+    pub const PACE_MS: u64 = 30_000;
+    /// See [`PACE_MS`].
+    pub const PACE_BYTES: u64 = super::wire::DATA_BYTES;
+    /// What a frame counts for at least: small answers are slow for other reasons than their bytes.
+    pub const PACE_FRAME_BYTES: u64 = 4 * 1024;
     /// Bytes asked for in one request for a large blob.
     pub const REQUEST_BYTES: u64 = 1024 * 1024;
     /// Requests open at a time for a large blob: their bytes keep 1 Gbit/s busy over 40 ms and more.

@@ -26,7 +26,7 @@ const AT_HOME: [(&str, &str); 8] = [
 ];
 
 /// Files and folders of pure logic: it is told the time, and waits for nothing.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "content.rs",
     "library/follow/policy.rs",
     "limits.rs",
@@ -38,6 +38,7 @@ const PURE: [&str; 14] = [
     "peers",
     "status",
     "transfer/answer.rs",
+    "transfer/pace.rs",
     "transfer/plan.rs",
     "transfer/rate.rs",
     "wire",

@@ -11,14 +11,15 @@ use smol::channel::{self, Receiver, Sender, TrySendError};
 use thiserror::Error;
 
 use super::{
-    STALL,
     answer::{Answer, Step, Violation},
+    at_pace,
+    pace::{PACE, Pace},
     plan::Plan,
 };
 use crate::{
-    clock::{self, within},
+    clock,
     content::ContentId,
-    limits::transfer::{BUSY_RETRY_MAX_MS, CHECKPOINT_MS, FRAMES_IN_MEMORY, OPEN_REQUESTS},
+    limits::transfer::{BUSY_RETRY_MAX_MS, CHECKPOINT_MS, FRAMES_IN_MEMORY, OPEN_REQUESTS, PACE_BYTES},
     store::{Download, LibraryPath, Store, StoreError, WriteError},
     wire::{
         ErrorCode, ErrorReply, Frame, FrameError,
@@ -56,9 +57,9 @@ pub enum FetchError {
     /// This node's store failed.
     #[error(transparent)]
     Store(WriteError),
-    /// The peer fell silent for longer than [`STALL_MS`](crate::limits::transfer::STALL_MS).
-    #[error("the peer sent nothing for {} s", STALL.as_secs())]
-    Timeout,
+    /// The peer fell silent, or sends too little: see [`PACE_MS`](crate::limits::transfer::PACE_MS). Try another peer.
+    #[error("the peer sent less than {} KiB in {} s", PACE_BYTES / 1024, PACE.as_secs())]
+    TooSlow,
 }
 
 impl FetchError {
@@ -102,12 +103,13 @@ impl From<StoreError> for FetchError {
     }
 }
 
-/// Fetches what is missing of a blob from the peer at the other end of `stream`, and places it in the library.
+/// Fetches what is missing of a blob from the peer at the other end of `stream`, and places it in the library. `pace` is that
+/// of the stream.
 ///
 /// `progress` hears how many bytes of the blob are here, verified: at once, and then after each step. Cancelling (dropping
 /// the future) loses at most what was on its way; the stream is to be dropped then.
 pub async fn fetch_blob<S: AsyncRead + AsyncWrite + Unpin + Send>(
-    stream: &mut S,
+    (stream, pace): (&mut S, &mut Pace),
     store: &Arc<Store>,
     id: ContentId,
     size: u64,
@@ -134,7 +136,7 @@ pub async fn fetch_blob<S: AsyncRead + AsyncWrite + Unpin + Send>(
     }
 
     let network = pin!(async {
-        let receive = receive(BufReader::new(reader), answers, buffers, received);
+        let receive = receive(BufReader::new(reader), pace, answers, buffers, received);
         futures::try_join!(ask(writer, requests, open), receive).map(|_| ())
     });
     let disk = pin!(write(download, to_write, written, progress));
@@ -185,6 +187,7 @@ pub(super) async fn ask<W: AsyncWrite + Unpin>(
 /// Reads all answers and hands their content on, each frame in one of the `buffers`.
 async fn receive<R: AsyncRead + Unpin>(
     mut reader: R,
+    pace: &mut Pace,
     answers: Receiver<Answer>,
     buffers: Receiver<Vec<u8>>,
     received: Sender<Data>,
@@ -201,7 +204,7 @@ async fn receive<R: AsyncRead + Unpin>(
                     Err(_) => return Ok(()),
                 },
             };
-            let mut frame = next_frame(&mut reader, buffer).await?;
+            let mut frame = next_frame(&mut reader, pace, buffer).await?;
             let step = answer.handle_frame(&mut frame)?;
             if let Step::Data(data) = step {
                 // If nobody takes it, the disk side has failed.
@@ -228,11 +231,16 @@ async fn receive<R: AsyncRead + Unpin>(
 }
 
 /// Reads the next frame of an answer, into the memory of `buffer`.
-pub(super) async fn next_frame<R: AsyncRead + Unpin>(reader: &mut R, buffer: Vec<u8>) -> Result<Frame, FetchError> {
-    within(STALL, read_frame_into(reader, Reply::MAX_BYTES, buffer))
-        .await
-        .ok_or(FetchError::Timeout)??
-        .ok_or_else(|| FetchError::Io(io::ErrorKind::UnexpectedEof.into()))
+pub(super) async fn next_frame<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    pace: &mut Pace,
+    buffer: Vec<u8>,
+) -> Result<Frame, FetchError> {
+    let read = at_pace(pace, read_frame_into(reader, Reply::MAX_BYTES, buffer)).await;
+    let frame = read.ok_or(FetchError::TooSlow)??;
+    let frame = frame.ok_or_else(|| FetchError::Io(io::ErrorKind::UnexpectedEof.into()))?;
+    pace.count_frame(frame.body.len());
+    Ok(frame)
 }
 
 /// Verifies and writes what was received, off the executor, and gives the buffers back.

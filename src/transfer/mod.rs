@@ -9,23 +9,30 @@
 
 mod answer;
 mod fetch;
+mod pace;
 mod plan;
 mod rate;
 mod serve;
 mod small;
 
-use std::time::Duration;
+use std::future::Future;
 
 pub use answer::Violation;
 pub use fetch::{FetchError, fetch_blob};
+pub use pace::Pace;
 pub use rate::Rate;
 pub use serve::{ServeError, ServeStats, Uploads, serve};
 pub use small::{SmallOutcome, SmallWant, fetch_small};
 
-use crate::limits;
+use crate::clock;
 
-/// See [`limits::transfer::STALL_MS`]; tests of peers that stall don't wait that long.
-const STALL: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { limits::transfer::STALL_MS });
+/// The output of waiting for the peer; none if it takes longer than its pace allows.
+pub(crate) async fn at_pace<F: Future>(pace: &mut Pace, waiting: F) -> Option<F::Output> {
+    let begun = clock::now();
+    let output = clock::within(pace.left(), waiting).await;
+    pace.count_time(clock::now() - begun);
+    output
+}
 
 #[cfg(test)]
 mod tests;

@@ -17,11 +17,15 @@ use smol::{
 };
 use thiserror::Error;
 
-use super::{STALL, plan};
+use super::{
+    at_pace,
+    pace::{PACE, Pace},
+    plan,
+};
 use crate::{
     clock::within,
     limits::{
-        transfer::{BUSY_RETRY_MS, SLOT_IDLE_MS, STREAM_IDLE_MS},
+        transfer::{BUSY_RETRY_MS, PACE_BYTES, SLOT_IDLE_MS, STREAM_IDLE_MS},
         wire::{DATA_BYTES, PIPELINED_REQUESTS, REQUEST_BYTES},
     },
     store::{Blob, ReadError, Store},
@@ -69,9 +73,9 @@ pub enum ServeError {
     /// The peer sent what is no request.
     #[error("the peer sent {0}")]
     Violation(FrameError),
-    /// The peer took nothing for [`STALL_MS`](crate::limits::transfer::STALL_MS), or less than a frame.
-    #[error("the peer took no frame in {} s", STALL.as_secs())]
-    Stalled,
+    /// The peer takes nothing, or too little: see [`PACE_MS`](crate::limits::transfer::PACE_MS).
+    #[error("the peer took less than {} KiB in {} s", PACE_BYTES / 1024, PACE.as_secs())]
+    TooSlow,
 }
 
 impl ServeError {
@@ -98,6 +102,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     };
     let answering = Answering {
         writer: BufWriter::with_capacity(16 * 1024, writer),
+        pace: Pace::default(),
         asked,
         uploads,
         slot: None,
@@ -137,6 +142,7 @@ async fn read_requests<R: AsyncRead + Unpin>(mut reader: R, queue: Sender<Asked>
 /// The sending side of a stream: one set of frames is sent while the next is prepared.
 struct Answering<'a, W> {
     writer: BufWriter<W>,
+    pace: Pace,
     asked: Receiver<Asked>,
     uploads: &'a Uploads,
     slot: Option<SemaphoreGuardArc>,
@@ -155,7 +161,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
             if source.is_idle() {
                 self.send(&ready).await?;
                 source.reuse(mem::take(&mut ready));
-                within(STALL, self.writer.flush()).await.ok_or(ServeError::Stalled)??;
+                at_pace(&mut self.pace, self.writer.flush()).await.ok_or(ServeError::TooSlow)??;
                 if let Some(error) = source.broken {
                     return Err(match error {
                         FrameError::Io(error) => ServeError::Io(error),
@@ -181,7 +187,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
             source = prepared.0;
             source.reuse(sent);
         }
-        within(STALL, self.writer.close()).await.ok_or(ServeError::Stalled)??;
+        at_pace(&mut self.pace, self.writer.close()).await.ok_or(ServeError::TooSlow)??;
         Ok(self.stats)
     }
 
@@ -200,7 +206,8 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
     async fn send(&mut self, frames: &[Outgoing]) -> Result<(), ServeError> {
         for Outgoing { frame, content_bytes, ends_answer } in frames {
             let write = write_frame(&mut self.writer, frame.kind, &frame.body);
-            within(STALL, write).await.ok_or(ServeError::Stalled)??;
+            at_pace(&mut self.pace, write).await.ok_or(ServeError::TooSlow)??;
+            self.pace.count_frame(frame.body.len());
             self.stats.bytes += content_bytes;
             self.stats.requests += u64::from(*ends_answer);
             self.uploads.sent_bytes.fetch_add(*content_bytes, Relaxed);

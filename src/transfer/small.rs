@@ -12,6 +12,7 @@ use smol::channel::{self, Receiver, Sender};
 use super::{
     answer::{Answer, Step, Violation},
     fetch::{FetchError, ask, next_frame},
+    pace::Pace,
 };
 use crate::{
     content::ContentId,
@@ -37,7 +38,8 @@ pub struct SmallWant {
 /// from refusals by the peer, that is a violation for wrong bytes, or this node's store.
 pub type SmallOutcome = Result<(), FetchError>;
 
-/// Fetches small blobs from the peer at the other end of `stream`, in batches: while one is written, the next arrives.
+/// Fetches small blobs from the peer at the other end of `stream`, in batches: while one is written, the next arrives. `pace`
+/// is that of the stream.
 ///
 /// The outcomes have the order of `wants`. `progress` hears how many bytes of them are kept. After an error, batches that
 /// were complete are kept: ask the store.
@@ -45,7 +47,7 @@ pub type SmallOutcome = Result<(), FetchError>;
 /// # Panics
 /// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch_blob`](super::fetch_blob).
 pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
-    stream: &mut S,
+    (stream, pace): (&mut S, &mut Pace),
     store: &Arc<Store>,
     wants: Vec<SmallWant>,
     progress: &mut (dyn FnMut(u64) + Send),
@@ -59,7 +61,7 @@ pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let (open, answers) = channel::bounded(PIPELINED_REQUESTS - 1);
     let (received, to_write) = channel::bounded(1);
     let network = pin!(async {
-        let receive = receive(BufReader::new(reader), &wants, answers, received);
+        let receive = receive(BufReader::new(reader), pace, &wants, answers, received);
         futures::try_join!(ask(writer, requests, open), receive).map(|_| ())
     });
     let disk = pin!(write(store, &wants, to_write, progress));
@@ -81,6 +83,7 @@ type Batch = Vec<Result<Vec<u8>, FetchError>>;
 /// Reads all answers and hands them on in batches, those before an error too.
 async fn receive<R: AsyncRead + Unpin>(
     mut reader: R,
+    pace: &mut Pace,
     wants: &[SmallWant],
     answers: Receiver<Answer>,
     received: Sender<Batch>,
@@ -92,7 +95,7 @@ async fn receive<R: AsyncRead + Unpin>(
         let bytes = if want.size == 0 {
             Ok(Vec::new())
         } else if let Ok(answer) = answers.recv().await {
-            match read_answer(&mut reader, answer, want).await {
+            match read_answer(&mut reader, pace, answer, want).await {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     outcome = Err(error);
@@ -124,13 +127,14 @@ async fn receive<R: AsyncRead + Unpin>(
 /// The bytes of one answer, not verified, or why there are none. The outer error ends the stream.
 async fn read_answer<R: AsyncRead + Unpin>(
     reader: &mut R,
+    pace: &mut Pace,
     mut answer: Answer,
     want: &SmallWant,
 ) -> Result<Result<Vec<u8>, FetchError>, FetchError> {
     let mut bytes = Vec::new();
     let mut outcome = Ok(());
     loop {
-        match answer.handle_frame(&mut next_frame(reader, Vec::new()).await?)? {
+        match answer.handle_frame(&mut next_frame(reader, pace, Vec::new()).await?)? {
             Step::Begun { partial: true } => outcome = Err(FetchError::NotFound),
             Step::Begun { partial: false } => {}
             // A blob of one group has no hashes beside its bytes.

@@ -1,6 +1,6 @@
 //! Real stores in temporary folders, over Unix sockets; peers that lie are written by hand.
 
-use std::{io, path::PathBuf, pin::pin, sync::Arc};
+use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures::{
     AsyncReadExt, AsyncWriteExt,
@@ -9,13 +9,13 @@ use futures::{
 use proptest::prelude::*;
 use smol::{block_on, net::unix::UnixStream};
 
-use super::*;
+use super::{pace::PACE, *};
 use crate::{
     content::ContentId,
     limits::{
         GROUP_BYTES,
-        transfer::{BUSY_RETRY_MS, SMALL_BYTES},
-        wire::{DATA_BYTES, DATA_FRAME_BYTES, REQUEST_BYTES},
+        transfer::{BUSY_RETRY_MS, PACE_BYTES, SMALL_BYTES},
+        wire::{DATA_BYTES, DATA_FRAME_BYTES, PIPELINED_REQUESTS, REQUEST_BYTES},
     },
     store::{LibraryPath, Options, Store},
     wire::{
@@ -69,7 +69,7 @@ impl Node {
     }
 
     async fn fetch(&self, stream: &mut UnixStream, id: ContentId, size: u64) -> Result<(), FetchError> {
-        fetch_blob(stream, &self.store, id, size, &name(&id), &mut |_| {}).await
+        fetch_blob((stream, &mut Pace::default()), &self.store, id, size, &name(&id), &mut |_| {}).await
     }
 
     async fn serve(&self, stream: UnixStream) -> Result<ServeStats, ServeError> {
@@ -108,8 +108,8 @@ fn futures_can_be_spawned() {
     let uploads = Uploads::new(1);
     spawnable(serve(far, Arc::clone(&node.store), &uploads));
     let id = ContentId::of(b"");
-    spawnable(fetch_blob(&mut near, &node.store, id, 0, &name(&id), &mut |_| {}));
-    spawnable(fetch_small(&mut near, &node.store, vec![], &mut |_| {}));
+    spawnable(fetch_blob((&mut near, &mut Pace::default()), &node.store, id, 0, &name(&id), &mut |_| {}));
+    spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], &mut |_| {}));
 }
 
 #[test]
@@ -138,7 +138,8 @@ fn one_stream_serves_many_fetches_and_progress_counts_up() {
             let (mut seen, size) = (vec![], content.len() as u64);
             let missing = client.fetch(&mut near, ContentId([9; 32]), size).await;
             assert!(matches!(missing, Err(FetchError::NotFound)), "{missing:?}");
-            fetch_blob(&mut near, &client.store, *id, size, &name(id), &mut |bytes| seen.push(bytes)).await.unwrap();
+            let stream = (&mut near, &mut Pace::default());
+            fetch_blob(stream, &client.store, *id, size, &name(id), &mut |bytes| seen.push(bytes)).await.unwrap();
             assert!(seen.is_sorted() && seen[0] == 0 && seen.last() == Some(&size), "{seen:?}");
         }
         drop(near);
@@ -159,7 +160,8 @@ fn fetch_some(server: &Node, client: &Node, id: ContentId, size: u64, enough: u6
             }
         };
         let to = name(&id);
-        let fetch = pin!(fetch_blob(&mut near, &client.store, id, size, &to, &mut progress));
+        let mut pace = Pace::default();
+        let fetch = pin!(fetch_blob((&mut near, &mut pace), &client.store, id, size, &to, &mut progress));
         let end = pin!(async {
             smol::future::or(stopped.recv(), async {
                 server.serve(far).await.map(|_| ()).unwrap();
@@ -242,7 +244,8 @@ fn small_blobs_arrive_in_batches() {
     let (mut near, far) = UnixStream::pair().unwrap();
     let fetch = async {
         let mut kept = 0;
-        let outcomes = fetch_small(&mut near, &client.store, wants.clone(), &mut |bytes| kept = bytes).await.unwrap();
+        let stream = (&mut near, &mut Pace::default());
+        let outcomes = fetch_small(stream, &client.store, wants.clone(), &mut |bytes| kept = bytes).await.unwrap();
         assert_eq!((outcomes.len(), kept), (501, total - 9));
         for (at, outcome) in outcomes.into_iter().enumerate() {
             assert_eq!(at == 100, matches!(outcome, Err(FetchError::NotFound)), "{at}: {outcome:?}");
@@ -270,7 +273,8 @@ fn small_blobs_are_verified_one_by_one() {
         }
         frames(replies)
     };
-    let fetch = async { fetch_small(&mut near, &client.store, wants, &mut |_| {}).await };
+    let mut pace = Pace::default();
+    let fetch = async { fetch_small((&mut near, &mut pace), &client.store, wants, &mut |_| {}).await };
     let lies = async { lying_server(&mut far, &server, lie).await.map_err(FetchError::Io)? };
     let outcomes = block_on(smol::future::or(fetch, lies)).unwrap();
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
@@ -420,8 +424,63 @@ fn a_peer_that_falls_silent_is_left() {
         told = true;
         first
     });
-    assert!(matches!(error, FetchError::Timeout), "{error:?}");
-    assert!(started.elapsed() >= STALL);
+    assert!(matches!(error, FetchError::TooSlow), "{error:?}");
+    assert!(started.elapsed() >= PACE);
+}
+
+/// Writes so slowly that a group of [`GROUP_BYTES`] is through just before a peer that were silent would be given up.
+async fn trickle(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
+    for piece in bytes.chunks(GROUP_BYTES as usize / 16) {
+        smol::Timer::after(PACE / 20).await;
+        stream.write_all(piece).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_peer_that_sends_in_drops_is_left_and_what_it_sent_is_kept() {
+    let (server, client) = (Node::new(), Node::new());
+    let content = bytes(0, 3 * MIB);
+    let (id, size) = (server.share(&content), content.len() as u64);
+    let (mut near, mut far) = UnixStream::pair().unwrap();
+    let mut blob = server.store.blob(&id).unwrap();
+    let drops = async {
+        for reply in std::iter::once(announced(size, 0, MIB as u64)).chain((0..).map(|group| {
+            let range = Range { start: group * GROUP_BYTES, len: GROUP_BYTES };
+            data(range, &blob.encode(range.start..range.start + range.len).unwrap())
+        })) {
+            let frame = reply.into_frame();
+            let mut bytes = vec![];
+            write_frame(&mut bytes, frame.kind, &frame.body).await.unwrap();
+            trickle(&mut far, &bytes).await.map_err(FetchError::Io)?;
+        }
+        Ok(())
+    };
+    let error = block_on(smol::future::or(client.fetch(&mut near, id, size), drops)).unwrap_err();
+    assert!(matches!(error, FetchError::TooSlow), "{error:?}");
+    let kept = client.verified_bytes(id);
+    assert!((GROUP_BYTES..PACE_BYTES).contains(&kept), "{kept}");
+    let (result, stats) = fetch_from(&server, &client, id, size);
+    result.unwrap();
+    assert_eq!(stats.bytes, size - kept);
+}
+
+#[test]
+fn a_peer_that_takes_in_drops_is_left() {
+    let server = Node::new();
+    let id = server.share(&bytes(0, 8 * MIB));
+    let (mut near, far) = UnixStream::pair().unwrap();
+    let drops = async {
+        for group in 0..PIPELINED_REQUESTS as u64 {
+            ask(&mut near, &get(id, group * GROUP_BYTES, 1)).await;
+        }
+        let mut piece = vec![0; GROUP_BYTES as usize / 16];
+        while near.read_exact(&mut piece).await.is_ok() {
+            smol::Timer::after(PACE / 20).await;
+        }
+    };
+    let (served, ()) = block_on(join(server.serve(far), drops));
+    assert!(matches!(served, Err(ServeError::TooSlow)), "{served:?}");
 }
 
 #[test]
@@ -533,7 +592,7 @@ fn a_client_that_does_not_read_loses_its_slot() {
             client.fetch(&mut near, id, size).await
         };
         let (served, refused) = join(served, refused).await;
-        assert!(matches!(served, Err(ServeError::Stalled)), "{served:?}");
+        assert!(matches!(served, Err(ServeError::TooSlow)), "{served:?}");
         assert!(matches!(refused, Err(FetchError::Busy { retry_ms: BUSY_RETRY_MS })), "{refused:?}");
         client.fetch(&mut near, id, size).await.unwrap();
         Ok(())
@@ -551,7 +610,8 @@ fn busy_ends_a_batch_of_small_blobs() {
     let (mut near, far) = UnixStream::pair().unwrap();
     let uploads = Uploads::new(0);
     let fetch = async {
-        let outcomes = fetch_small(&mut near, &client.store, wants, &mut |_| {}).await.unwrap();
+        let stream = (&mut near, &mut Pace::default());
+        let outcomes = fetch_small(stream, &client.store, wants, &mut |_| {}).await.unwrap();
         drop(near);
         outcomes
     };

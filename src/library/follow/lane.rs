@@ -14,12 +14,12 @@ use crate::{
     content::CollectionKey,
     library::{Item, LibraryError, Summary, wait::with},
     limits::{
-        follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SMALL_WANTS},
+        follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS, SMALL_WANTS},
         transfer::SMALL_BYTES,
     },
     status::NoticeLevel,
     store::{StoreError, WriteError},
-    transfer::{FetchError, SmallWant, fetch_blob, fetch_small},
+    transfer::{FetchError, Pace, SmallWant, fetch_blob, fetch_small},
     wire::blob,
 };
 
@@ -55,6 +55,8 @@ enum Stop {
     After(Duration),
     /// The stream is of no more use; try again after the usual pause.
     Stream,
+    /// The peer is too slow: let others send what it has.
+    Slow,
 }
 
 /// Fetches whatever is missing, whenever the peer's heads or the collections here change.
@@ -100,6 +102,12 @@ pub(super) async fn run<C: Connect>(
                 runner.stream = None;
                 Some(Duration::from_millis(longer))
             }
+            Err(Stop::Slow) => {
+                runner.stream = None;
+                // No news wakes it from this.
+                smol::Timer::after(Duration::from_millis(SLOW_PAUSE_MS)).await;
+                Some(Duration::ZERO)
+            }
             Err(Stop::Violation(reason)) => return FollowEnd::Violation { reason },
         };
     }
@@ -109,7 +117,7 @@ struct Runner<'a, C: Connect> {
     follower: &'a Arc<Follower>,
     peer: &'a Peer<C>,
     lane: Lane,
-    stream: Option<C::Stream>,
+    stream: Option<(C::Stream, Pace)>,
     /// Whether this pass kept anything.
     fetched: bool,
     /// Whether this pass left something out that the peer may have later.
@@ -187,13 +195,16 @@ impl<C: Connect> Runner<'_, C> {
         })
     }
 
-    async fn stream(&mut self) -> Result<C::Stream, Stop> {
+    async fn stream(&mut self) -> Result<(C::Stream, Pace), Stop> {
         match self.stream.take() {
             Some(stream) => Ok(stream),
-            None => self.peer.connect.open(self.peer.node, blob::PROTOCOL).await.map_err(|error| {
-                log::info!("no stream to peer {}: {error}", self.peer.node);
-                Stop::Stream
-            }),
+            None => match self.peer.connect.open(self.peer.node, blob::PROTOCOL).await {
+                Ok(stream) => Ok((stream, Pace::default())),
+                Err(error) => {
+                    log::info!("no stream to peer {}: {error}", self.peer.node);
+                    Err(Stop::Stream)
+                }
+            },
         }
     }
 
@@ -203,16 +214,17 @@ impl<C: Connect> Runner<'_, C> {
         }
         let small = wants.iter().map(|want| SmallWant { id: want.item.id, size: want.item.size, to: want.to.clone() });
         let small = small.collect();
-        let mut stream = self.stream().await?;
+        let (mut stream, mut pace) = self.stream().await?;
         let mut told = 0;
         let mut progress = |kept: u64| {
             handle.arrived(clock::now(), kept.saturating_sub(mem::replace(&mut told, kept)));
         };
-        let outcomes = match fetch_small(&mut stream, self.follower.library.store(), small, &mut progress).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => return self.failed(error),
-        };
-        self.stream = Some(stream);
+        let outcomes =
+            match fetch_small((&mut stream, &mut pace), self.follower.library.store(), small, &mut progress).await {
+                Ok(outcomes) => outcomes,
+                Err(error) => return self.failed(error),
+            };
+        self.stream = Some((stream, pace));
         let mut stop = Ok(());
         for (want, outcome) in wants.iter().zip(outcomes) {
             match outcome {
@@ -226,7 +238,7 @@ impl<C: Connect> Runner<'_, C> {
     async fn fetch_large(&mut self, key: &CollectionKey, want: Want, handle: &Arc<Handle>) -> Result<(), Stop> {
         let Item { id, size, .. } = want.item;
         handle.item(want.item.label());
-        let mut stream = self.stream().await?;
+        let (mut stream, mut pace) = self.stream().await?;
         let mut told = None;
         let mut progress = |here: u64| {
             // What was here before did not arrive now.
@@ -234,9 +246,9 @@ impl<C: Connect> Runner<'_, C> {
             handle.partial(here);
         };
         let store = self.follower.library.store();
-        match fetch_blob(&mut stream, store, id, size, &want.to, &mut progress).await {
+        match fetch_blob((&mut stream, &mut pace), store, id, size, &want.to, &mut progress).await {
             Ok(()) => {
-                self.stream = Some(stream);
+                self.stream = Some((stream, pace));
                 handle.partial(0);
                 self.kept(key, &want.item);
                 Ok(())
@@ -246,7 +258,7 @@ impl<C: Connect> Runner<'_, C> {
                     error,
                     FetchError::Busy { .. } | FetchError::NotFound | FetchError::Damaged | FetchError::Refused { .. }
                 ) {
-                    self.stream = Some(stream);
+                    self.stream = Some((stream, pace));
                 }
                 self.failed(error)
             }
@@ -280,9 +292,13 @@ impl<C: Connect> Runner<'_, C> {
                 self.follower.notices.put(SPACE, NoticeLevel::Error, text);
                 Err(Stop::After(Duration::from_millis(NO_SPACE_RETRY_MS)))
             }
-            FetchError::Io(_) | FetchError::Timeout => {
+            FetchError::Io(_) => {
                 log::info!("from peer {}: {error}", self.peer.node);
                 Err(Stop::Stream)
+            }
+            FetchError::TooSlow => {
+                log::info!("from peer {}: {error}", self.peer.node);
+                Err(Stop::Slow)
             }
         }
     }

@@ -14,11 +14,12 @@ use crate::{
         LibraryError, ManifestError, Root, RootError, apply::Adopted, manifest::Draft, page, page::PageHash, wait::with,
     },
     limits::{
-        follow::{RETRY_MAX_MS, RETRY_MIN_MS, STALL_MS},
+        follow::{RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
         library::PAGE_BYTES,
         wire::PAGES_PER_REQUEST,
     },
     status::NoticeLevel,
+    transfer::{Pace, at_pace},
     wire::{
         ErrorReply, FrameError, KIND_ERROR,
         catalogue::{self, Head, PagesRequest, Reply, Request, RootRequest},
@@ -31,8 +32,8 @@ use crate::{
 enum SyncError {
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
-    #[error("the peer sent nothing for {} s", STALL_MS / 1000)]
-    Timeout,
+    #[error("the peer is too slow")]
+    TooSlow,
     /// The peer can't answer now, or no longer has this version.
     #[error("the peer could not answer: {0}")]
     Refused(String),
@@ -65,7 +66,7 @@ impl From<RootError> for SyncError {
 
 /// Takes over what is newer whenever the heads change; again after a pause where it did not work.
 pub(super) async fn run<C: Connect>(follower: &Arc<Follower>, peer: &Peer<C>, wake: Receiver<()>) -> FollowEnd {
-    let mut session = Session { follower, peer, stream: None };
+    let mut session = Session { follower, peer, stream: None, pace: Pace::default() };
     let mut retry_ms = None;
     loop {
         let woken = match retry_ms {
@@ -85,6 +86,11 @@ pub(super) async fn run<C: Connect>(follower: &Arc<Follower>, peer: &Peer<C>, wa
                     if let SyncError::Library(error) = &error {
                         let text = format!("{:?} is not mirrored any further: {error}", &*head.name);
                         follower.notices.put(&about(&head.collection), NoticeLevel::Error, text);
+                    }
+                    if matches!(error, SyncError::TooSlow) {
+                        session.pace = Pace::default();
+                        // Others may have what it has, and could not take it over meanwhile.
+                        smol::Timer::after(Duration::from_millis(SLOW_PAUSE_MS)).await;
                     }
                     session.stream = None;
                     all_well = false;
@@ -108,6 +114,7 @@ struct Session<'a, C: Connect> {
     follower: &'a Arc<Follower>,
     peer: &'a Peer<C>,
     stream: Option<C::Stream>,
+    pace: Pace,
 }
 
 impl<C: Connect> Session<'_, C> {
@@ -217,14 +224,15 @@ impl<C: Connect> Session<'_, C> {
             write_frame(stream, frame.kind, &frame.body).await?;
             stream.flush().await
         };
-        Ok(within(Duration::from_millis(STALL_MS), write).await.ok_or(SyncError::Timeout)??)
+        Ok(at_pace(&mut self.pace, write).await.ok_or(SyncError::TooSlow)??)
     }
 
     async fn receive(&mut self) -> Result<Reply, SyncError> {
         let stream = self.stream.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         let read = read_frame(stream, Reply::MAX_BYTES);
-        let frame = within(Duration::from_millis(STALL_MS), read).await.ok_or(SyncError::Timeout)??;
+        let frame = at_pace(&mut self.pace, read).await.ok_or(SyncError::TooSlow)??;
         let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        self.pace.count_frame(frame.body.len());
         if frame.kind == KIND_ERROR {
             let reply: ErrorReply = decode(&frame.body)?;
             return Err(SyncError::Refused(reply.detail.into_string()));
