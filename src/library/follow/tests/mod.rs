@@ -16,6 +16,7 @@ use std::{
 };
 
 use ed25519_dalek::SigningKey;
+use futures::AsyncReadExt;
 use smol::{Task, block_on, net::unix::UnixStream};
 
 use super::*;
@@ -64,6 +65,8 @@ struct Link {
     blobs: Arc<AtomicU64>,
     /// What changes the frames of the catalogue, for peers that lie.
     lies: Option<Arc<Lie>>,
+    /// Blobs come in drops of 2 KiB, one in 50 ms.
+    is_slow: bool,
 }
 
 type Lie = dyn Fn(Request) -> Reply + Send + Sync;
@@ -71,7 +74,7 @@ type Lie = dyn Fn(Request) -> Reply + Send + Sync;
 impl Link {
     fn to(node: &Node) -> Self {
         let (catalogue, blobs) = (Arc::default(), Arc::default());
-        Self { peer: Arc::clone(&node.library), catalogue, blobs, lies: None }
+        Self { peer: Arc::clone(&node.library), catalogue, blobs, lies: None, is_slow: false }
     }
 }
 
@@ -84,6 +87,7 @@ impl Connect for Link {
         if protocol == blob::PROTOCOL {
             let uploads = Uploads::new(8);
             let store = Arc::clone(peer.store());
+            let there = if self.is_slow { slowed(there)? } else { there };
             smol::spawn(async move { drop(transfer::serve(there, store, &uploads).await) }).detach();
             return Ok(Counted(here, Arc::clone(&self.blobs)));
         }
@@ -93,6 +97,21 @@ impl Connect for Link {
         }
         Ok(Counted(here, Arc::clone(&self.catalogue)))
     }
+}
+
+/// The far end of a stream whose near end hears in drops.
+fn slowed(mut near: UnixStream) -> io::Result<UnixStream> {
+    let (mut middle, far) = UnixStream::pair()?;
+    let (mut asking, mut asked) = (near.clone(), middle.clone());
+    smol::spawn(async move { drop(smol::io::copy(&mut asking, &mut asked).await) }).detach();
+    let drops = async move {
+        let mut drop = [0; 2048];
+        while middle.read_exact(&mut drop).await.is_ok() && near.write_all(&drop).await.is_ok() {
+            smol::Timer::after(Duration::from_millis(50)).await;
+        }
+    };
+    smol::spawn(drops).detach();
+    Ok(far)
 }
 
 async fn tell_lies(mut stream: UnixStream, lie: Arc<Lie>) {

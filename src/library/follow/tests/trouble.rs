@@ -49,6 +49,20 @@ fn a_mirror_goes_on_where_it_was_stopped() {
 }
 
 #[test]
+fn what_a_slow_peer_has_is_taken_from_another() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    a.add(&library_of(a.folder.path(), &[("film", &*"x".repeat(3_000_000))]));
+    let slow = b.follow(Link { is_slow: true, ..Link::to(&a) });
+    until("the slow one sends", || slow.link.blobs.load(Relaxed) > 0);
+    let quick = Link::to(&a);
+    let task = smol::spawn(follow_peer(Arc::clone(&slow.follower), NodeId([9; 32]), quick.clone()));
+    until("B has it all", || b.is_whole("Books", 1));
+    assert!(quick.blobs.load(Relaxed) > 2_000_000);
+    drop(task);
+    slow.stop();
+}
+
+#[test]
 fn a_damaged_mirror_file_is_fetched_again() {
     let (a, b) = (Node::new(1), Node::new(2));
     let key = a.add(&library_of(a.folder.path(), &[("a", "good"), ("b", "1")])).collection.key;
