@@ -186,8 +186,8 @@ fn without_peer(mut address: Multiaddr) -> Multiaddr {
 }
 
 /// Events on their way to the node. The network never waits for it: what tells of connections is kept (an opening and a
-/// closing that were not fetched cancel each other out, so connections bound their number), the rest is dropped and counted
-/// while too much waits.
+/// closing that were not fetched cancel each other out, so connections bound their number; where this node dialled, a failed
+/// dial is left, for each has an answer), the rest is dropped and counted while too much waits.
 pub(super) struct Outbox {
     sender: mpsc::Sender<NetworkEvent>,
     waiting: VecDeque<NetworkEvent>,
@@ -226,10 +226,12 @@ impl Outbox {
     fn push(&mut self, event: NetworkEvent) {
         use peers::Event::{Connected, DialFailed, Disconnected};
         match &event {
-            NetworkEvent::Peer(Disconnected { connection: closed, .. }) => {
+            NetworkEvent::Peer(Disconnected { node, connection: closed, reason }) => {
                 let opening = |waiting: &NetworkEvent| matches!(waiting, NetworkEvent::Peer(Connected { connection, .. }) if connection == closed);
                 if let Some(at) = self.waiting.iter().position(opening) {
-                    self.waiting.remove(at);
+                    if let Some(NetworkEvent::Peer(Connected { inbound: false, .. })) = self.waiting.remove(at) {
+                        self.push_peer(DialFailed { node: *node, reason: reason.clone() });
+                    }
                     return;
                 }
             }
@@ -257,6 +259,17 @@ mod tests {
     fn opened(connection: peers::ConnectionNumber) -> NetworkEvent {
         let (node, address) = (NodeId([1; 32]), String::new());
         NetworkEvent::Peer(peers::Event::Connected { node, connection, address, inbound: true })
+    }
+
+    #[test]
+    fn a_dial_has_an_answer_though_its_connection_has_gone_again() {
+        let (sender, _receiver) = mpsc::channel(0);
+        let mut outbox = Outbox::new(sender);
+        let (node, address) = (NodeId([1; 32]), String::new());
+        outbox.push_peer(peers::Event::Connected { node, connection: 1, address, inbound: false });
+        outbox.push(closed(1));
+        let waiting = Vec::from(outbox.waiting);
+        assert!(matches!(&waiting[..], [NetworkEvent::Peer(peers::Event::DialFailed { .. })]), "{waiting:?}");
     }
 
     fn closed(connection: peers::ConnectionNumber) -> NetworkEvent {
