@@ -45,7 +45,9 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Takes an announcement in. Returns all addresses of the peer if there are others now.
+    /// Takes an announcement in. Returns all addresses of the peer, unless it said goodbye.
+    ///
+    /// Those that were known before, too: who gave the peer up is to try again when it is heard.
     pub(super) fn hear(
         &mut self,
         now: Instant,
@@ -64,12 +66,10 @@ impl Cache {
             let here = known.iter_mut().filter(|known| known.link == link);
             here.for_each(|known| known.expires = known.expires.min(expires));
         }
-        let before = known.len();
         if !goodbye && !addresses.is_empty() {
             known
                 .retain(|known| known.link != link || now - known.heard <= GRACE || addresses.contains(&known.address));
         }
-        let mut changed = known.len() != before;
         for address in addresses.into_iter().take(if goodbye { 0 } else { ADDRESSES_PER_PEER }) {
             let entry = Known { address, link, source, heard: now, expires };
             if let Some(same) = known.iter_mut().find(|known| known.link == link && known.address == entry.address) {
@@ -81,10 +81,9 @@ impl Cache {
                 known.swap_remove(oldest);
             }
             known.push(entry);
-            changed = true;
         }
         self.next_expiry = Some(self.next_expiry.map_or(expires, |at| at.min(expires)));
-        changed.then(|| addresses_of(&self.peers[&peer]))
+        (!goodbye).then(|| addresses_of(&self.peers[&peer]))
     }
 
     /// Whether one more peer may come from this source: a stranger that makes up peers cannot keep the others out.
@@ -158,7 +157,7 @@ mod tests {
         let (mut cache, now, peer) = (Cache::default(), crate::clock::now(), PeerId::random());
         assert_eq!(cache.hear(now, LINK, SOURCE, announcement(peer, &[1], 360)), Some(vec![address(1)]));
         let later = now + Duration::from_secs(300);
-        assert_eq!(cache.hear(later, LINK, SOURCE, announcement(peer, &[1], 360)), None, "nothing new");
+        assert_eq!(cache.hear(later, LINK, SOURCE, announcement(peer, &[1], 360)), Some(vec![address(1)]));
         assert_eq!(cache.expire(now + Duration::from_secs(361)), []);
         assert_eq!(cache.expire(later + Duration::from_secs(360)), [peer]);
         assert_eq!(cache.next_timeout(), None);
