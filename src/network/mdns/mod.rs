@@ -56,7 +56,7 @@ pub struct Config {
 /// What happened on the local network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A peer is there, or is elsewhere than before.
+    /// A peer is there. Told each time that it is heard.
     Discovered {
         /// Who it says it is.
         peer: PeerId,
@@ -207,6 +207,19 @@ impl Mdns {
         self.engine.set_links(now, open, own);
     }
 
+    /// What happened, if it is worth telling.
+    fn next_event(&mut self, now: Instant) -> Option<Event> {
+        loop {
+            let event = self.engine.poll_event()?;
+            let Event::OwnIdElsewhere { from } = event else { return Some(event) };
+            // It may be an address that this machine has got since the last look.
+            self.refresh(now);
+            if !self.engine.owns(from) {
+                return Some(event);
+            }
+        }
+    }
+
     /// Sends what is to be sent. A packet that does not go now is lost, as any may be.
     fn send(&mut self) {
         while let Some(Transmit { link, to, bytes }) = self.engine.poll_transmit() {
@@ -257,20 +270,17 @@ impl Stream for Mdns {
         let mdns = self.get_mut();
         loop {
             let now = clock::now();
+            // What was heard goes first, so that no flood of packets piles up events.
+            if let Some(event) = mdns.next_event(now) {
+                return Poll::Ready(Some(event));
+            }
             if mdns.refresh_at <= now {
                 mdns.refresh(now);
             }
             mdns.poll_receive(cx, now);
             mdns.engine.handle_timeout(now);
             mdns.send();
-            while let Some(event) = mdns.engine.poll_event() {
-                if let Event::OwnIdElsewhere { from } = event {
-                    // It may be an address that this machine has got since the last look.
-                    mdns.refresh(now);
-                    if mdns.engine.owns(from) {
-                        continue;
-                    }
-                }
+            if let Some(event) = mdns.next_event(now) {
                 return Poll::Ready(Some(event));
             }
             mdns.timer.set_at(mdns.engine.next_timeout().map_or(mdns.refresh_at, |at| at.min(mdns.refresh_at)));
