@@ -79,12 +79,12 @@ impl Server {
         stream
     }
 
-    /// Stops it; it must need less than a second.
+    /// Stops it; it must not wait until its clients lose their patience.
     fn stop(self) {
         let begin = crate::clock::now();
         self.stop.try_send(()).unwrap();
         self.thread.join().unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(1), "took {:?}", begin.elapsed());
+        assert!(begin.elapsed() < DEADLINE / 2, "took {:?}", begin.elapsed());
     }
 }
 
@@ -202,7 +202,7 @@ fn read_some(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn it_stops_within_a_second_under_load() {
+fn it_stops_without_waiting_for_its_clients() {
     let server = start(LONG);
     let silent = server.connect();
     let mut idle = server.ask("/");
