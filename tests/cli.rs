@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -99,6 +99,16 @@ fn wrong_usage_is_two() {
     ] {
         home.fails(2, arguments);
     }
+}
+
+#[test]
+fn wrong_usage_is_told_to_programs_too() {
+    let home = Home::new();
+    for arguments in [&["fly"][..], &["add"], &["run", "--http", "8080"], &["get", "abcd"]] {
+        let told = home.json(arguments);
+        assert_eq!((told.len(), &told[0]["event"], &told[0]["exit"]), (1, &"failed".into(), &2.into()), "{told:?}");
+    }
+    assert!(home.fails(2, &["run", "--http", "8080"]).contains("0.0.0.0:8080"));
 }
 
 #[test]
@@ -210,6 +220,21 @@ fn damage_is_told_and_seven() {
 }
 
 #[test]
+fn get_replaces_files_alone() {
+    let home = Home::new();
+    home.write("Books/a.txt", b"a");
+    home.ok(&["add", "Books"]);
+    let id = blake3::hash(b"a").to_hex();
+    std::os::unix::fs::symlink("/dev/null", home.path("null")).unwrap();
+    assert!(home.fails(2, &["get", &id, "-o", "null"]).contains("no regular file"));
+    home.fails(2, &["get", &id, "-o", "Books/"]);
+    assert!(home.path("null").is_symlink());
+    home.write("old", b"old");
+    home.ok(&["get", &id, "-o", "old"]);
+    assert_eq!(fs::read(home.path("old")).unwrap(), b"a");
+}
+
+#[test]
 fn only_a_node_has_a_state() {
     let home = Home::new();
     for command in ["status", "peers"] {
@@ -244,6 +269,7 @@ fn an_identity_is_made_exported_and_imported() {
     assert!(home.fails(6, &["id"]).contains("id new"));
     let id = home.ok(&["id", "new"]);
     assert!(id.starts_with("12D3KooW"), "{id}");
+    assert_eq!(fs::metadata(home.path("data")).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(home.ok(&["id"]), id);
     assert_eq!(home.json(&["id"])[0]["node"], id.trim());
     assert!(home.fails(1, &["id", "new"]).contains("holds a key already"));

@@ -38,6 +38,11 @@ impl Get {
                 _ => Ok(()),
             });
         };
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            // A device would be replaced by a file.
+            let message = format!("{} is no regular file; give -o the name of a file, or leave it out", path.display());
+            return Err(Failure::new(Exit::Usage, message));
+        }
         let progress = Progress::new(out);
         let mut part = Part::create(path)?;
         let (mut done, mut size) = (0, 0);

@@ -1,7 +1,8 @@
 use std::{
-    fs::File,
+    fs::{DirBuilder, File},
     io::{self, Read as _},
-    path::PathBuf,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand, ValueHint};
@@ -43,12 +44,7 @@ impl Id {
             Some(What::Import { file }) => Keypair::import(&read(file.as_ref())?).map_err(failed)?,
         };
         if matches!(self.what, Some(What::New | What::Import { .. })) {
-            std::fs::create_dir_all(&config.data).map_err(|error| {
-                Failure::new(
-                    Exit::Failed,
-                    format_args!("cannot make the data folder {}: {error}", config.data.display()),
-                )
-            })?;
+            create_private(&config.data)?;
             key.save_new(&path).map_err(failed)?;
         }
         let is_export = matches!(self.what, Some(What::Export));
@@ -59,6 +55,12 @@ impl Id {
         }
         if is_export { out.line(key.export()) } else { out.line(key.node_id()) }
     }
+}
+
+/// The data folder, if it is not there: for its owner alone, as a node makes it.
+fn create_private(data: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| failed(format_args!("cannot make the data folder {}: {error}", data.display())))
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

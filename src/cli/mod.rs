@@ -71,7 +71,16 @@ enum Command {
 
 /// What the binary does: parses the arguments, runs the command, and tells what went wrong.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Programs are told in their own way; help is no failure.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
+            let text = error.to_string();
+            let message = text.trim_end().trim_start_matches("error: ");
+            return Out::new(true).fail(Failure::new(failure::Exit::Usage, message));
+        }
+        Err(error) => error.exit(),
+    };
     let mut out = Out::new(cli.global.json);
     let result = cli.run(&mut out).and_then(|()| out.flush());
     match result {

@@ -37,7 +37,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "PEER_ID@MULTIADDR")]
     bootstrap: Vec<BootstrapPeer>,
     /// Where to serve the page, such as 0.0.0.0:80
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = page_address)]
     http: Option<SocketAddr>,
     /// Copy the collections of peers, into this folder [default: library in the data folder]
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, value_hint = ValueHint::DirPath)]
@@ -103,6 +103,10 @@ impl Run {
     }
 }
 
+fn page_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 0.0.0.0:8080 or [::]:8080")
+}
+
 /// Shows what the node does, for ever; ends only if something cannot be shared or shown.
 async fn serve(
     node: &Node,
@@ -111,7 +115,7 @@ async fn serve(
     bars: &MultiProgress,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    banner::print(&node.status(), config, out)?;
+    banner::print(&node.status().await, config, out)?;
     let json = out.is_json();
     let share = async {
         if !share.is_empty() {
@@ -130,7 +134,7 @@ async fn watch(node: &Node, config: &Config, bars: &MultiProgress, out: &mut Out
     let alone_at = clock::now() + ALONE_AFTER;
     let mut has_told = false;
     loop {
-        let status = node.status();
+        let status = node.status().await;
         for line in watch.look(&status) {
             bars.suspend(|| tell(&line, out))?;
         }

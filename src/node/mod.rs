@@ -111,9 +111,11 @@ impl Node {
         Ok(Self { state, network, tasks, page })
     }
 
-    /// The node's state as it is now; may block for a moment.
-    pub fn status(&self) -> NodeStatus {
-        self.state.status()
+    /// The node's state as it is now.
+    pub async fn status(&self) -> NodeStatus {
+        let state = self.state.clone();
+        // It waits for what the store is writing.
+        smol::unblock(move || state.status()).await
     }
 
     /// What mDNS heard on each interface: what to look at when no peer shows up.

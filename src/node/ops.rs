@@ -112,7 +112,7 @@ fn add(library: &Library, request: &AddRequest, on_reply: OnReply<'_>) -> Result
 }
 
 fn list(library: &Library, folder: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
-    let collection = library.collection(folder).ok_or(LibraryError::NoCollection)?;
+    let collection = collection(library, folder)?;
     let mut offset = 0;
     loop {
         let entries = library.items(&collection.key, offset, ITEMS_AT_A_TIME)?;
@@ -124,14 +124,27 @@ fn list(library: &Library, folder: &str, on_reply: OnReply<'_>) -> Result<(), Op
     }
 }
 
+fn collection(library: &Library, folder: &str) -> Result<Summary, OpError> {
+    library.collection(folder).ok_or_else(|| {
+        let message = format!("there is no collection {folder:?} here; `allibrary ls` lists those there are");
+        OpError::new(FailureKind::NotFound, message)
+    })
+}
+
 /// `COLLECTION` or `COLLECTION/PATH`.
 fn remove(library: &Library, name: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
     let (folder, what) = match name.trim_end_matches('/').split_once('/') {
         Some((folder, path)) => (folder, Remove::Path(path.to_owned())),
         None => (name.trim_end_matches('/'), Remove::Collection),
     };
-    let collection = library.collection(folder).ok_or(LibraryError::NoCollection)?;
-    let removed = library.remove(&collection.key, &what)?;
+    let collection = collection(library, folder)?;
+    let removed = library.remove(&collection.key, &what).map_err(|error| match error {
+        LibraryError::NoItem => {
+            let message = format!("there is no {name:?} here; `allibrary ls {folder:?}` lists what there is");
+            OpError::new(FailureKind::NotFound, message)
+        }
+        error => error.into(),
+    })?;
     on_reply(Reply::Removed {
         name: name.to_owned(),
         items: removed.items,

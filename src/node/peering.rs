@@ -60,7 +60,7 @@ impl Peering {
             level: NoticeLevel::Error,
             text: format!(
                 "the host at {from} uses the same peer id as this node: its data folder or SD card is a copy of this one. \
-                 Give one of the two an identity of its own with `allibrary id new`"
+                 Give one of the two an identity of its own: move identity.key out of its data folder, and start it again"
             ),
         });
         clone.into_iter().collect()

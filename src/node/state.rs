@@ -67,7 +67,7 @@ impl State {
             peers: self.peering.peers(),
             transfers: self.follower.transfers(clock::now()),
             store: StoreStatus {
-                collections: self.library.heads().len() as u64,
+                collections: self.library.collections().len() as u64,
                 blobs: totals.blobs,
                 bytes: totals.bytes,
                 free_bytes: totals.free_bytes,

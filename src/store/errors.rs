@@ -14,7 +14,7 @@ use crate::content::ContentId;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// Another process has the data folder open.
-    #[error("another node (process {pid}) already uses {data}; stop it, or choose another folder with --data", data = data.display())]
+    #[error("another allibrary (process {pid}) already uses {data}; stop it, or choose another folder with --data", data = data.display())]
     Locked { data: PathBuf, pid: u32 },
     /// A newer version of the program wrote this data folder.
     #[error(

@@ -54,7 +54,11 @@ impl Client {
         on_reply: &mut dyn FnMut(Reply) -> Result<(), E>,
     ) -> Result<(), E> {
         let io_error = |source| ControlError::Io { path: self.path.clone(), source };
-        (&self.stream).write_all(&to_line(request)).map_err(io_error)?;
+        let line = to_line(request);
+        if line.len() > control::LINE_BYTES {
+            return Err(ControlError::TooLong.into());
+        }
+        (&self.stream).write_all(&line).map_err(io_error)?;
         let mut reader = BufReader::new(&self.stream);
         let mut line = Vec::new();
         loop {

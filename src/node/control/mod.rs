@@ -225,6 +225,9 @@ pub enum ControlError {
     /// Reading or writing failed.
     #[error("control socket {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// The request has more bytes than the node takes.
+    #[error("these are too many names for one command; give fewer at a time, or the folder that they are in")]
+    TooLong,
     /// The other side does not speak this protocol.
     #[error(
         "the node gave an answer that this version does not understand; use the same version of allibrary on both sides"

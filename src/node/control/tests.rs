@@ -158,6 +158,14 @@ fn no_node_is_no_error() {
 }
 
 #[test]
+fn a_request_that_is_too_long_is_not_sent() {
+    let node = Running::start(echo());
+    let (replies, result) = node.perform(&Request::Verify { ids: vec!["x".repeat(1000); control::LINE_BYTES / 1000] });
+    assert!(matches!(result, Err(End::Control(ControlError::TooLong))), "{result:?}");
+    assert_eq!(replies, []);
+}
+
+#[test]
 fn garbage_is_answered_and_bounded() {
     let node = Running::start(echo());
     let ask = |bytes: &[u8]| {
