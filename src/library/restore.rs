@@ -1,7 +1,5 @@
 //! Finding the files again after the store's index was lost.
 
-use std::ops::ControlFlow;
-
 use super::{Library, LibraryError, publish::copy_path};
 use crate::limits::store::SMALL_FILES_PER_SYNC;
 
@@ -15,14 +13,13 @@ impl Library {
             let mut found = Vec::new();
             for item in self.all_items(&summary.key)? {
                 let (item, _) = item?;
-                let Some(path) = copy_path(&summary.folder, &item.path).map(|path| root.join(path.as_str())) else {
-                    continue;
-                };
-                if !path.is_file() || self.is_held(&item.id)? {
+                let Some(to) = copy_path(&summary.folder, &item.path) else { continue };
+                let path = root.join(to.as_str());
+                if !path.symlink_metadata().is_ok_and(|file| file.is_file()) || self.is_held(&item.id)? {
                     continue;
                 }
                 progress(&item.path);
-                match self.store.import_in_place(&path, &mut |_| ControlFlow::Continue(())) {
+                match self.store.import_library(&to) {
                     Ok(imported) if imported.id() == item.id => found.push(imported),
                     Ok(_) => log::warn!("{} is not the file that belongs there", path.display()),
                     Err(error) => log::warn!("{error}"),

@@ -98,10 +98,7 @@ impl Store {
         let changed = self.0.index.change(&[*id], &mut |_, record| {
             let mut record = record?;
             for known in &mut record.locations {
-                // Not if it was imported again meanwhile.
-                if known.is_at(location.root, &location.path)
-                    && (known.mtime_ns, known.inode) == (location.mtime_ns, location.inode)
-                {
+                if known.is_still(location) {
                     known.fault = fault;
                 }
             }

@@ -107,22 +107,18 @@ impl Store {
         Ok(location.is_same(record.size, &metadata))
     }
 
-    /// Puts the file that stands at `library/<to>` into the index if it is this blob; durable when it returns true. For a
-    /// file that the index lost, or that came by another way.
-    pub fn adopt(&self, id: &ContentId, to: &LibraryPath) -> Result<bool, StoreError> {
-        let path = self.library().join(to.as_str());
-        match self.import_in_place(&path, &mut |_| ControlFlow::Continue(())) {
-            Ok(imported) if imported.id == *id => {
-                // The bytes are as durable as any other that the store vouches for.
-                open_regular(&path).and_then(|file| file.sync_all()).map_err(at(&path))?;
-                self.commit(vec![imported]).map(|()| true)
-            }
-            Ok(_)
-            | Err(ImportError::NotAFile { .. } | ImportError::Unreadable { .. } | ImportError::Changed { .. }) => {
-                Ok(false)
-            }
-            Err(ImportError::Store(error)) => Err(error),
-        }
+    /// The same for the file that stands at `library/<to>`, following no link: for one that the index lost.
+    pub fn import_library(&self, to: &LibraryPath) -> Result<Imported, ImportError> {
+        let library = self.library();
+        let path = library.join(to.as_str());
+        let (folder, name) = Folder::above(&library, Path::new(to.as_str()), false)?;
+        let file = folder.file(name).map_err(|error| ImportError::unreadable(&path, error))?;
+        // The bytes are as durable as any other that the store vouches for.
+        file.sync_all().map_err(at(&path))?;
+        let hashed = self.hash_open_file(file, &path, None, &mut |_| ControlFlow::Continue(()))?;
+        let location = Location::new(LIBRARY, to.as_str().into(), &hashed.metadata);
+        let (id, size) = (hashed.id, hashed.metadata.len());
+        Ok(Imported { id, size, location, outboard: hashed.outboard, copy: None })
     }
 
     /// Moves a synced and verified outboard to its place. The folder is yet to be synced.

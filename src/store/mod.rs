@@ -43,7 +43,7 @@ mod small;
 mod tree;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     ops::ControlFlow,
     os::unix::fs::MetadataExt,
@@ -299,19 +299,20 @@ impl Store {
         Some(BlobInfo { size: record.size, state, paths })
     }
 
-    /// At most `limit` ids that start with these hexadecimal digits, ascending. None if `prefix` is not hexadecimal.
+    /// The first `limit` ids that start with these hexadecimal digits, ascending.
     pub fn resolve(&self, prefix: &str, limit: usize) -> Result<Vec<ContentId>, StoreError> {
         let prefix = prefix.to_ascii_lowercase();
-        let mut found = Vec::new();
+        let mut found = BTreeSet::new();
         self.for_each(&mut |id, _| {
             if id.to_string().starts_with(&prefix) {
-                found.push(id);
+                found.insert(id);
+                if found.len() > limit {
+                    found.pop_last();
+                }
             }
             ControlFlow::Continue(())
         })?;
-        found.sort_unstable();
-        found.truncate(limit);
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// Counts of the whole store.

@@ -169,40 +169,41 @@ impl Store {
                     progress(done)
                 })
             });
-            found.push(match hashed {
+            let new = match hashed {
                 Ok(hashed) if hashed.id == *id => {
                     if let Some(outboard) = &hashed.outboard {
                         let mut folders = Vec::new();
                         self.keep_outboard(id, outboard, &mut folders)?;
                         self.sync_folders(folders)?;
                     }
-                    Location::new(old.root, old.path, &hashed.metadata)
+                    Location::new(old.root, old.path.clone(), &hashed.metadata)
                 }
                 Ok(hashed) => {
                     let fault =
                         if old.is_same(record.size, &hashed.metadata) { Fault::Damaged } else { Fault::Changed };
-                    Location { fault: Some(fault), ..old }
+                    Location { fault: Some(fault), ..old.clone() }
                 }
-                Err(ImportError::Changed { .. }) => Location { fault: Some(Fault::Changed), ..old },
+                Err(ImportError::Changed { .. }) => Location { fault: Some(Fault::Changed), ..old.clone() },
                 Err(ImportError::Store(error)) => return Err(error),
-                Err(_) => Location { fault: Some(Fault::Missing), ..old },
-            });
+                Err(_) => Location { fault: Some(Fault::Missing), ..old.clone() },
+            };
+            found.push((old, new));
         }
         self.0.index.change(&[*id], &mut |_, current| {
             let mut record = current?;
             for location in &mut record.locations {
-                if let Some(new) = found.iter().find(|new| new.is_at(location.root, &location.path)) {
+                if let Some((_, new)) = found.iter().find(|(old, _)| location.is_still(old)) {
                     *location = new.clone();
                 }
             }
             Some(record)
         })?;
-        let bad = found.iter().all(|it| it.fault.is_some());
+        let bad = found.iter().all(|(_, new)| new.fault.is_some());
         if bad {
             self.tell_fault();
         }
         Ok(if bad {
-            Verified::Bad(found.first().and_then(|it| it.fault).unwrap_or(Fault::Missing))
+            Verified::Bad(found.first().and_then(|(_, new)| new.fault).unwrap_or(Fault::Missing))
         } else {
             Verified::Good
         })

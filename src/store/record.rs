@@ -56,6 +56,11 @@ impl Location {
         self.root == root && self.path == path
     }
 
+    /// Whether this is what was known of the file then: not if it was imported or fetched again meanwhile.
+    pub(super) fn is_still(&self, then: &Self) -> bool {
+        self.is_at(then.root, &then.path) && (self.mtime_ns, self.inode) == (then.mtime_ns, then.inode)
+    }
+
     /// Whether size, time of change and inode are still those of when the file was verified.
     pub(super) fn is_same(&self, size: u64, metadata: &Metadata) -> bool {
         metadata.len() == size && mtime_ns(metadata) == self.mtime_ns && metadata.ino() == self.inode

@@ -130,6 +130,26 @@ fn verify_finds_what_rotted_and_what_is_gone() {
 }
 
 #[test]
+fn verify_says_nothing_of_a_file_that_came_meanwhile() {
+    let dir = TempDir::new().unwrap();
+    let bytes = content(200_000, 6);
+    let (store, id) = with_file(&dir, &bytes);
+    let path = dir.path().join("file.bin");
+    fs::write(&path, content(200_000, 7)).unwrap();
+    let mut is_first = true;
+    let found = store.verify(&id, &mut |read| {
+        if std::mem::take(&mut is_first) {
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(import(&store, &path), id);
+        }
+        go_on(read)
+    });
+    assert!(matches!(found, Ok(Verified::Bad(_))), "of the file that it read");
+    assert_eq!(state(&store, &id), BlobState::Complete);
+}
+
+#[test]
 fn a_medium_that_comes_back_is_used_again() {
     let dir = TempDir::new().unwrap();
     let (store, id) = with_file(&dir, b"on a stick");

@@ -106,8 +106,11 @@ fn a_damaged_index_is_set_aside() {
         }
         let store = open(dir.path());
         let id = ContentId::of(&7u32.to_le_bytes());
-        assert!(store.adopt(&id, &to("c/7")).unwrap());
-        assert!(!store.adopt(&id, &to("c/8")).unwrap() && !store.adopt(&id, &to("c/none")).unwrap());
+        symlink("7", dir.path().join("library/c/link")).unwrap();
+        assert!(store.import_library(&to("c/link")).is_err() && store.import_library(&to("c/none")).is_err());
+        let found = store.import_library(&to("c/7")).unwrap();
+        assert_eq!(found.id(), id);
+        store.commit(vec![found]).unwrap();
         store.set_rebuilt().unwrap();
         drop(store);
         let store = open(dir.path());
