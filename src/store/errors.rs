@@ -24,6 +24,9 @@ pub enum StoreError {
     /// The disk is full, or would hold less than the reserve. Try again when there is room.
     #[error("no space left for {folder}: at least {missing_bytes} bytes are missing (reserve included); free some, or lower the reserve", folder = folder.display())]
     NoSpace { folder: PathBuf, missing_bytes: u64 },
+    /// The file system has no room for the file, however empty it is.
+    #[error("{path}: the disk takes no file of this size (FAT takes less than 4 GiB); use one with exFAT or ext4", path = path.display())]
+    FileTooLarge { path: PathBuf },
     /// A key, a value or a name is longer than the index takes. Nothing of the batch was written.
     #[error("{bytes} bytes are too long for the index, which takes {max}")]
     TooLarge { bytes: usize, max: usize },
@@ -63,6 +66,7 @@ impl StoreError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::NoSpace { folder: path.parent().unwrap_or(path).to_owned(), missing_bytes: 1 }
             }
+            io::ErrorKind::FileTooLarge => Self::FileTooLarge { path: path.to_owned() },
             _ => Self::Io { path: path.to_owned(), source },
         }
     }

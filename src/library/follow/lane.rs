@@ -68,7 +68,18 @@ pub(super) async fn run<C: Connect>(
 ) -> FollowEnd {
     let mut changes = follower.library.subscribe();
     let done = BTreeMap::new();
-    let mut runner = Runner { follower, peer, lane, stream: None, fetched: false, again: false, handle: None, done };
+    let mut runner = Runner {
+        follower,
+        peer,
+        lane,
+        stream: None,
+        fetched: false,
+        again: false,
+        is_full: false,
+        unkept: None,
+        handle: None,
+        done,
+    };
     let (mut pause, mut first) = (None, true);
     loop {
         let news = smol::future::or(async { _ = wake.recv().await }, changes.changed());
@@ -77,11 +88,12 @@ pub(super) async fn run<C: Connect>(
             // Files may have been found damaged meanwhile.
             runner.done.clear();
         }
-        (runner.fetched, runner.again) = (false, false);
+        (runner.fetched, runner.again, runner.is_full, runner.unkept) = (false, false, false, None);
         let states = runner.states();
         let keys: Vec<CollectionKey> = states.keys().copied().collect();
         let stop = runner.pass(&keys).await;
         runner.handle = None;
+        runner.tell(stop.is_ok());
         if runner.fetched || (first && !keys.is_empty()) {
             first = false;
             runner.settle(keys).await;
@@ -95,6 +107,7 @@ pub(super) async fn run<C: Connect>(
             .filter(|_| !woken && !runner.fetched)
             .map_or(RETRY_MIN_MS, |pause: Duration| (2 * pause.as_millis() as u64).min(RETRY_MAX_MS));
         pause = match stop {
+            Ok(()) if runner.is_full => Some(Duration::from_millis(NO_SPACE_RETRY_MS)),
             Ok(()) if runner.again => Some(Duration::from_millis(longer)),
             Ok(()) => None,
             Err(Stop::After(pause)) => Some(pause),
@@ -122,6 +135,10 @@ struct Runner<'a, C: Connect> {
     fetched: bool,
     /// Whether this pass left something out that the peer may have later.
     again: bool,
+    /// Whether this pass left something out for want of room on the disk.
+    is_full: bool,
+    /// Why something that came in this pass could not be kept.
+    unkept: Option<String>,
     /// The transfer that people are shown.
     handle: Option<(CollectionKey, Arc<Handle>)>,
     /// Version and items held of collections where nothing was left to be done.
@@ -149,11 +166,12 @@ impl<C: Connect> Runner<'_, C> {
             let (follower, lane, all) = (Arc::clone(self.follower), self.lane, keys.to_vec());
             let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
             cursor = at;
-            let Found { wants, collection, again } = found.map_err(|error| {
+            let Found { wants, collection, again, is_full } = found.map_err(|error| {
                 log::warn!("looking for what is missing: {error}");
                 Stop::After(Duration::from_millis(RETRY_MAX_MS))
             })?;
-            self.again |= again;
+            self.again |= again | is_full;
+            self.is_full |= is_full;
             let Some(summary) = collection else { return Ok(()) };
             let handle = self.handle(&summary);
             let wants = self.make_way(&summary, wants).await?;
@@ -268,7 +286,6 @@ impl<C: Connect> Runner<'_, C> {
     fn kept(&mut self, key: &CollectionKey, item: &Item) {
         self.fetched = true;
         self.follower.library.count_held(key, 1, item.size);
-        self.follower.notices.clear(SPACE);
     }
 
     /// Whether the pass goes on.
@@ -279,17 +296,19 @@ impl<C: Connect> Runner<'_, C> {
             FetchError::NotFound | FetchError::Damaged => Ok(()),
             // The next pass finds the name taken, and takes another.
             FetchError::Store(WriteError::Store(StoreError::NameTaken { .. })) => Ok(()),
-            FetchError::Refused { .. } | FetchError::Store(_) => {
+            FetchError::Store(error) => {
+                self.unkept.get_or_insert(format!("not everything can be kept that is to be mirrored: {error}"));
+                Ok(())
+            }
+            FetchError::Refused { .. } => {
                 log::warn!("from peer {}: {error}", self.peer.node);
                 Ok(())
             }
             FetchError::Busy { retry_ms } => {
                 Err(Stop::After(Duration::from_millis(u64::from(retry_ms).clamp(RETRY_MIN_MS, RETRY_MAX_MS))))
             }
-            FetchError::NoSpace(error) => {
-                let text =
-                    format!("mirroring has stopped: {error}. What is here is served; it goes on when there is room");
-                self.follower.notices.put(SPACE, NoticeLevel::Error, text);
+            FetchError::NoSpace(_) => {
+                self.is_full = true;
                 Err(Stop::After(Duration::from_millis(NO_SPACE_RETRY_MS)))
             }
             FetchError::Io(_) => {
@@ -299,6 +318,28 @@ impl<C: Connect> Runner<'_, C> {
             FetchError::TooSlow => {
                 log::info!("from peer {}: {error}", self.peer.node);
                 Err(Stop::Slow)
+            }
+        }
+    }
+
+    /// Tells people what was not kept in this pass and why, or that this is over, which a pass that `was_whole` knows.
+    fn tell(&self, was_whole: bool) {
+        let Follower { library, notices, .. } = &**self.follower;
+        let full = self.is_full.then(|| {
+            let folder = library.store().library();
+            format!(
+                "no space left in {} above the reserve (mirror.reserve): not everything is mirrored. What is here is served, \
+                 the rest follows when there is room",
+                folder.display()
+            )
+        });
+        // The lanes of all peers say the same of the disk: next to each other, for it to be told once.
+        for (what, text) in [("space", full), ("store", self.unkept.clone())] {
+            let about = format!("{what} {} {:?}", self.peer.node, self.lane);
+            match text {
+                Some(text) => notices.put(&about, NoticeLevel::Error, text),
+                None if was_whole => notices.clear(&about),
+                None => {}
             }
         }
     }
@@ -313,5 +354,9 @@ impl<C: Connect> Runner<'_, C> {
     }
 }
 
-/// What the notice of a full disk is about.
-const SPACE: &str = "space";
+impl<C: Connect> Drop for Runner<'_, C> {
+    fn drop(&mut self) {
+        (self.is_full, self.unkept) = (false, None);
+        self.tell(true);
+    }
+}

@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub collection: Option<Summary>,
     /// Whether something was passed over that is to be looked at again soon.
     pub again: bool,
+    /// Whether something was passed over that the disk has no room for.
+    pub is_full: bool,
 }
 
 /// Looks on from the cursor until the lane has its fill.
@@ -87,11 +89,16 @@ fn scan_collection(
             continue;
         }
         let info = library.store().info(&item.id)?;
+        // What was begun has its room.
+        let needs_room = !info.as_ref().is_some_and(|info| matches!(info.state, BlobState::Partial { .. }));
         if let Some(info) = info.filter(|info| info.state == BlobState::Complete) {
             place(library, summary, &item, &info.paths)?;
         } else if state::is_unwanted(library.store(), summary.key, &item.path)? {
         } else if !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
             cursor.is_full = true;
+        } else if needs_room && !has_room(library, item.size)? {
+            // Others may be smaller.
+            found.is_full = true;
         } else if let Some(claim) = follower.blobs.claim(item.id) {
             let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
             wanted_bytes += item.size;
@@ -111,6 +118,14 @@ fn scan_collection(
         follower.notices.clear(&about);
     }
     Ok(())
+}
+
+fn has_room(library: &Library, bytes: u64) -> Result<bool, LibraryError> {
+    match library.store().check_room(bytes) {
+        Ok(()) => Ok(true),
+        Err(StoreError::NoSpace { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Gives a blob that is here the name that this item has, unless it has it.

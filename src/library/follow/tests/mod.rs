@@ -22,7 +22,7 @@ use smol::{Task, block_on, net::unix::UnixStream};
 use super::*;
 use crate::{
     library::{
-        AddRequest, Remove, Root, Summary,
+        AddRequest, Item, Remove, Root, Summary,
         manifest::Builder,
         serve,
         tests::{Node, folder, go_on, request},

@@ -30,6 +30,20 @@ fn a_full_disk_stops_the_mirror_and_says_so() {
 }
 
 #[test]
+fn what_has_no_room_holds_up_nothing_else() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let books = library_of(a.folder.path(), &[("b", &"x".repeat(LARGE)), ("c", "1")]);
+    a.add(&books);
+    let own = a.library.own(Text::cut("Books")).unwrap();
+    let huge = Item { size: 1 << 62, ..crate::library::item::sample("a", b"more than any disk holds") };
+    a.library.publish(&own, &BTreeMap::from([("a".to_owned(), Some(huge))]), &mut |_| true).unwrap();
+    let following = b.follow(Link::to(&a));
+    until("the others are here", || b.files().len() == 2);
+    until("it says so", || following.follower.notices().iter().any(|notice| notice.text.contains("no space left")));
+    following.stop();
+}
+
+#[test]
 fn a_mirror_goes_on_where_it_was_stopped() {
     let (a, b) = (Node::new(1), Node::new(2));
     let content: String = (0..4_000_000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
