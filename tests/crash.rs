@@ -465,7 +465,12 @@ impl<'a> Mirror<'a> {
             self.unwanted.extend(removed.clone());
         }
         self.check(removed.as_deref(), &wanted);
-        if let Some(path) = removed.filter(|path| !self.held.offered.contains_key(path)) {
+        if let Some(path) = removed.filter(|_| !acknowledged) {
+            // The owner does it again. By now the publisher may have withdrawn it.
+            let done = self.place.run(&["rm", &format!("{BOOKS}/{path}")]).status.code();
+            assert!(matches!(done, Some(0 | 6)), "{done:?}");
+            self.held.ids.retain(|_, other| *other != path);
+            self.held.offered.remove(&path);
             self.unwanted.insert(path);
         }
     }
