@@ -49,6 +49,8 @@ pub mod library {
     pub const PAGE_ITEMS: usize = 64;
     /// Pages of one manifest.
     pub const PAGES: usize = super::wire::ROOT_BYTES / 32 - 64;
+    /// Bytes of what is remembered of one collection: 16 for each item that is not wanted.
+    pub const NOTES_BYTES: u64 = 16 * 1024 * 1024;
     /// Items that an add finds before it publishes a version with them.
     pub const ADD_PUBLISH_ITEMS: usize = 8192;
     /// Bytes that an add reads before it publishes a version with them: half a minute on a small board.

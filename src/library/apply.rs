@@ -7,7 +7,7 @@ use super::{
     item::Item,
     manifest::{Builder, Draft, Items, Manifest, ManifestError, delete},
     names,
-    state::{self, Record},
+    state::Record,
 };
 use crate::{
     content::{CollectionKey, ContentId},
@@ -217,14 +217,14 @@ impl Library {
         let Some(mut record) = self.record(key) else { return Ok(()) };
         if (record.held_items, record.held_bytes) != (items, bytes) {
             (record.held_items, record.held_bytes) = (items, bytes);
-            state::put_record(&self.store, *key, &record)?;
+            self.put_record(key, &record)?;
             self.lock().records.insert(*key, record);
             self.listeners.tell();
         }
         Ok(())
     }
 
-    /// What is remembered of a collection, or what its manifest says if the index was lost.
+    /// What is remembered of a collection, or what its manifest says if that was lost.
     fn record(&self, key: &CollectionKey) -> Option<Record> {
         let state = self.lock();
         let of_manifest = |listed: &Listed| Record {
@@ -253,7 +253,7 @@ impl Library {
         let (name, folder) = (root.name.to_string(), folder.to_owned());
         let floor = record.floor.max(root.version);
         let record = Record { name: name.clone(), folder: folder.clone(), floor, ..record };
-        state::put_record(&self.store, root.collection, &record)?;
+        self.put_record(&root.collection, &record)?;
         let listed = Listed { folder, name, version: root.version, items: root.items, bytes: root.bytes };
         let mut state = self.lock();
         state.records.insert(root.collection, record);

@@ -40,14 +40,18 @@ pub use serve::{ServeError, serve};
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ed25519_dalek::SigningKey;
 
-use self::{changes::Listeners, manifest::Manifest, state::Record};
+use self::{
+    changes::Listeners,
+    manifest::Manifest,
+    state::{Notes, Record},
+};
 use crate::{
     content::{CollectionKey, NodeId},
     store::Store,
@@ -66,6 +70,8 @@ pub struct Library {
     state: Mutex<State>,
     /// Held while a new version of any collection is made: one at a time.
     writing: Mutex<()>,
+    /// Held while what is remembered of any collection changes.
+    noting: Mutex<()>,
     listeners: Listeners,
 }
 
@@ -94,7 +100,8 @@ impl Library {
     pub fn open(store: Arc<Store>, data: &Path, key: SigningKey) -> Result<Self, LibraryError> {
         let folder = data.join("collections");
         fs::create_dir_all(&folder).map_err(|error| LibraryError::io(&folder, error))?;
-        let mut state = State { records: state::records(&store)?, ..State::default() };
+        File::open(data).and_then(|data| data.sync_all()).map_err(|error| LibraryError::io(data, error))?;
+        let mut state = State::default();
         for file in fs::read_dir(&folder).map_err(|error| LibraryError::io(&folder, error))? {
             let path = file.map_err(|error| LibraryError::io(&folder, error))?.path();
             if path.extension().is_some_and(|extension| extension == "manifest") {
@@ -102,6 +109,8 @@ impl Library {
                     Ok((key, listed)) => drop(state.listed.insert(key, listed)),
                     Err(error) => log::warn!("{}: {error}", path.display()),
                 }
+            } else if path.extension().is_some_and(|extension| extension == "notes") {
+                state.records.extend(Notes::read(&path)?.map(|(key, notes)| (key, notes.record)));
             } else if path.extension().is_some_and(|extension| extension == "kept") {
                 if let Err(error @ ManifestError::Damaged(_)) = check(&path) {
                     log::warn!("{}: {error}: what its publisher has withdrawn is not listed any more", path.display());
@@ -112,9 +121,9 @@ impl Library {
                 fs::remove_file(&path).map_err(|error| LibraryError::io(&path, error))?;
             }
         }
-        let (state, writing) = (Mutex::new(state), Mutex::new(()));
+        let (state, writing, noting) = (Mutex::new(state), Mutex::new(()), Mutex::new(()));
         let data = fs::canonicalize(data).map_err(|error| LibraryError::io(data, error))?;
-        Ok(Self { store, data, folder, key, state, writing, listeners: Listeners::default() })
+        Ok(Self { store, data, folder, key, state, writing, noting, listeners: Listeners::default() })
     }
 
     /// This node, as a publisher.

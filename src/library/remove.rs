@@ -9,7 +9,6 @@ use super::{
     item::Item,
     manifest::delete,
     publish::{ancestors, copy_path, item_name},
-    state,
 };
 use crate::{
     content::{CollectionKey, ContentId},
@@ -72,19 +71,18 @@ impl Library {
         } else if *what == Remove::Collection {
             self.drop_mirror(key)?;
         } else {
-            let paths: Vec<String> = gone.iter().map(|(path, _)| path.clone()).collect();
-            state::put_unwanted(&self.store, *key, &paths)?;
+            self.note(key, |notes| notes.refuse(gone.iter().map(|(path, _)| &**path)))?;
             self.prune_kept(key, &mut |item| !what.covers(item))?;
         }
-        let sources = if summary.mine { state::sources(&self.store, *key)? } else { BTreeMap::new() };
+        let sources = if summary.mine { self.notes(key)?.sources() } else { BTreeMap::new() };
         let others = self.other_sources(key)?;
         let mut files = self.files_of(&summary.folder, &sources, &gone)?;
         // Shared by another collection of this node too: there it stays.
         files.retain(|(_, file)| !others.iter().any(|source| file.starts_with(source)));
         self.store.remove(&files)?;
-        for at in sources.keys().filter(|at| *what == Remove::Collection || *what == Remove::Path(at.to_string())) {
-            state::forget_source(&self.store, *key, at)?;
-        }
+        self.note(key, |notes| {
+            notes.retain_sources(|at| *what != Remove::Collection && *what != Remove::Path(at.to_owned()));
+        })?;
         self.recount(key)?;
         Ok(removed)
     }
@@ -120,7 +118,7 @@ impl Library {
     fn other_sources(&self, key: &CollectionKey) -> Result<Vec<PathBuf>, LibraryError> {
         let mut sources = Vec::new();
         for other in self.collections().iter().filter(|other| other.mine && other.key != *key) {
-            sources.extend(state::sources(&self.store, other.key)?.into_values());
+            sources.extend(self.notes(&other.key)?.sources().into_values());
         }
         Ok(sources)
     }
@@ -131,7 +129,7 @@ impl Library {
         record.unwanted = true;
         (record.held_items, record.held_bytes) = (0, 0);
         // First what keeps it from being fetched again.
-        state::put_record(&self.store, *key, &record)?;
+        self.put_record(key, &record)?;
         let mut state = self.lock();
         state.records.insert(*key, record);
         state.listed.remove(key);

@@ -1,22 +1,27 @@
-//! What a node remembers of collections beside their manifests: small records in the store's tables.
+//! What a node remembers of a collection beside its manifest, in a file of its own: what its owner said of it, which can be
+//! had from nowhere else, and what was counted.
+//!
+//! The file is the postcard of [`Notes`] behind its BLAKE3 hash. It is replaced as a whole, and durable when a call returns.
 
 use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs::{self, File},
+    io::{Read, Write},
+    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::LibraryError;
+use super::{Library, LibraryError};
 use crate::{
     content::CollectionKey,
-    store::{Batch, Store, Table},
+    limits::library::NOTES_BYTES,
     wire::{decode, encode},
 };
 
-/// What is remembered of one collection.
+/// What is remembered of one collection in memory too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// Its folder below the library.
@@ -33,61 +38,103 @@ pub(super) struct Record {
     pub held_bytes: u64,
 }
 
-/// The records of all collections ever seen and kept, or not wanted.
-pub(super) fn records(store: &Store) -> Result<BTreeMap<CollectionKey, Record>, LibraryError> {
-    let mut records = BTreeMap::new();
-    store.table(Table::Collections).for_each(&[], &mut |key, value| {
-        match (key.try_into().map(CollectionKey::from_bytes), decode(value)) {
-            (Ok(key), Ok(record)) => drop(records.insert(key, record)),
-            _ => log::warn!("the index holds a record of a collection that does not parse; it is ignored"),
+/// All that is remembered of one collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Notes {
+    key: CollectionKey,
+    pub record: Record,
+    /// The paths of items that are not wanted here, by their hashes: a new edition is not wanted either.
+    unwanted: BTreeSet<[u8; 16]>,
+    /// Which folder or file of this machine an own collection has at which of its paths; "" is the top.
+    sources: BTreeMap<String, Vec<u8>>,
+}
+
+impl Notes {
+    fn new(key: CollectionKey) -> Self {
+        Self { key, record: Record::default(), unwanted: BTreeSet::new(), sources: BTreeMap::new() }
+    }
+
+    /// The notes in this file; none if there is no such file, or if it is damaged.
+    pub fn read(path: &Path) -> Result<Option<(CollectionKey, Self)>, LibraryError> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|error| LibraryError::io(path, error))?,
+        };
+        let mut bytes = Vec::new();
+        file.take(NOTES_BYTES).read_to_end(&mut bytes).map_err(|error| LibraryError::io(path, error))?;
+        let notes: Option<Self> = bytes
+            .split_first_chunk::<32>()
+            .filter(|(hash, body)| blake3::hash(body) == **hash)
+            .and_then(|(_, body)| decode(body).ok());
+        if notes.is_none() {
+            log::warn!("{} is damaged: what is not wanted of its collection may come back", path.display());
         }
-        ControlFlow::Continue(())
-    })?;
-    Ok(records)
+        Ok(notes.map(|notes| (notes.key, notes)))
+    }
+
+    fn write(&self, path: &Path) -> Result<(), LibraryError> {
+        let body = encode(self);
+        let draft = path.with_extension("notes.draft");
+        let write = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(blake3::hash(&body).as_bytes())?;
+            file.write_all(&body)?;
+            file.sync_all()?;
+            fs::rename(&draft, path)?;
+            File::open(path.parent().unwrap_or(path))?.sync_all()
+        };
+        write().map_err(|error| LibraryError::io(path, error))
+    }
+
+    /// Whether the item of this path is not wanted here.
+    pub fn is_unwanted(&self, path: &str) -> bool {
+        self.unwanted.contains(&item_key(path))
+    }
+
+    /// Remembers that the items of these paths are not wanted here.
+    pub fn refuse<'a>(&mut self, paths: impl Iterator<Item = &'a str>) {
+        self.unwanted.extend(paths.map(item_key));
+    }
+
+    /// See the field.
+    pub fn sources(&self) -> BTreeMap<String, PathBuf> {
+        self.sources.iter().map(|(at, path)| (at.clone(), OsString::from_vec(path.clone()).into())).collect()
+    }
+
+    /// Remembers these sources, beside those that are known.
+    pub fn add_sources(&mut self, sources: impl Iterator<Item = (String, PathBuf)>) {
+        self.sources.extend(sources.map(|(at, path)| (at, path.into_os_string().into_vec())));
+    }
+
+    /// Forgets the sources of places that `keep` refuses.
+    pub fn retain_sources(&mut self, keep: impl Fn(&str) -> bool) {
+        self.sources.retain(|at, _| keep(at));
+    }
 }
 
-pub(super) fn put_record(store: &Store, key: CollectionKey, record: &Record) -> Result<(), LibraryError> {
-    Ok(store.table(Table::Collections).apply(put(key.to_bytes().to_vec(), encode(record)))?)
+fn item_key(path: &str) -> [u8; 16] {
+    let hash = blake3::hash(path.as_bytes());
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
-/// Remembers that an item is not wanted here, by its path: a new edition is not wanted either.
-pub(super) fn put_unwanted(store: &Store, key: CollectionKey, paths: &[String]) -> Result<(), LibraryError> {
-    let put = paths.iter().map(|path| (item_key(key, path), Vec::new())).collect();
-    Ok(store.table(Table::Unwanted).apply(Batch { put, ..Batch::default() })?)
-}
+impl Library {
+    /// What is remembered of a collection.
+    pub(super) fn notes(&self, key: &CollectionKey) -> Result<Notes, LibraryError> {
+        let found = Notes::read(&self.manifest_path(key, "notes"))?;
+        Ok(found.map_or_else(|| Notes::new(*key), |(_, notes)| notes))
+    }
 
-pub(super) fn is_unwanted(store: &Store, key: CollectionKey, path: &str) -> Result<bool, LibraryError> {
-    Ok(store.table(Table::Unwanted).value(&item_key(key, path))?.is_some())
-}
+    /// Changes what is remembered of a collection; durable when it returns.
+    pub(super) fn note(&self, key: &CollectionKey, change: impl FnOnce(&mut Notes)) -> Result<(), LibraryError> {
+        let _noting = self.noting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let old = self.notes(key)?;
+        let mut new = old.clone();
+        change(&mut new);
+        if new != old { new.write(&self.manifest_path(key, "notes")) } else { Ok(()) }
+    }
 
-fn put(key: Vec<u8>, value: Vec<u8>) -> Batch {
-    Batch { put: vec![(key, value)], ..Batch::default() }
-}
-
-fn item_key(key: CollectionKey, path: &str) -> Vec<u8> {
-    [&key.to_bytes()[..], &blake3::hash(path.as_bytes()).as_bytes()[..16]].concat()
-}
-
-/// Which folder or file of this machine an own collection has at which of its paths; "" is the top.
-pub(super) fn sources(store: &Store, key: CollectionKey) -> Result<BTreeMap<String, PathBuf>, LibraryError> {
-    let mut sources = BTreeMap::new();
-    let prefix = key.to_bytes();
-    store.table(Table::Sources).for_each(&prefix, &mut |_, value| {
-        match decode::<(String, Vec<u8>)>(value) {
-            Ok((at, path)) => drop(sources.insert(at, std::ffi::OsString::from_vec(path).into())),
-            Err(_) => log::warn!("the index holds a source that does not parse; it is ignored"),
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(sources)
-}
-
-/// Remembers a source.
-pub(super) fn put_source(store: &Store, key: CollectionKey, at: &str, path: &Path) -> Result<(), LibraryError> {
-    Ok(store.table(Table::Sources).apply(put(item_key(key, at), encode(&(at, path.as_os_str().as_bytes()))))?)
-}
-
-/// Forgets the source of this place.
-pub(super) fn forget_source(store: &Store, key: CollectionKey, at: &str) -> Result<(), LibraryError> {
-    Ok(store.table(Table::Sources).apply(Batch { delete: vec![item_key(key, at)], ..Batch::default() })?)
+    /// The same of its record alone.
+    pub(super) fn put_record(&self, key: &CollectionKey, record: &Record) -> Result<(), LibraryError> {
+        self.note(key, |notes| notes.record = record.clone())
+    }
 }

@@ -1,4 +1,4 @@
-//! The index: blob records and small state of other parts in sled.
+//! The index: blob records in sled.
 //!
 //! | key | value |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `R`, number u32 BE | an absolute folder that in-place files are below |
 //! | `C` | postcard [`Count`], written with every change of the pages: one that does not fit them shows that some were lost |
 //! | `B`, first 12 bits of the id as u16 BE, slot | a page: postcard `Vec<Record>`, sorted by id |
-//! | `T`, table, key | a value of another part |
+//! | `D`, key | a file that is being removed, see `remove` |
 //!
 //! Many records share a page, for sled's memory follows the number of its own records, not their bytes.
 //!
@@ -266,22 +266,19 @@ impl Index {
         self.write(&mut self.lock(), vec![(key, Some(folder.to_vec()))])
     }
 
-    pub(super) fn value(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(guarded(|| self.db.get(table_key(table, key)))?.map(|value| value.to_vec()))
+    /// The keys of the files that are being removed.
+    pub(super) fn doomed(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut keys = Vec::new();
+        self.scan(b"D", &mut |key, _| {
+            keys.push(key.to_vec());
+            Ok(true)
+        })?;
+        Ok(keys)
     }
 
-    pub(super) fn for_each_value(
-        &self,
-        table: u8,
-        prefix: &[u8],
-        f: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        let whole = table_key(table, prefix);
-        self.scan(&whole, &mut |rest, value| Ok(f(&[prefix, rest].concat(), value)))
-    }
-
-    pub(super) fn apply(&self, table: u8, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
-        let changes = changes.into_iter().map(|(key, value)| (table_key(table, &key), value)).collect();
+    /// Notes that files are being removed, or no longer; durable when it returns.
+    pub(super) fn doom(&self, keys: impl Iterator<Item = Vec<u8>>, stands: bool) -> Result<(), StoreError> {
+        let changes = keys.map(|key| ([b"D", &*key].concat(), stands.then(Vec::new))).collect();
         self.write(&mut self.lock(), changes)
     }
 
@@ -363,10 +360,6 @@ fn bucket(id: &ContentId) -> [u8; 3] {
 
 fn slot_key(id: &ContentId, slot: u8) -> Vec<u8> {
     [bucket(id).as_slice(), &[slot]].concat()
-}
-
-fn table_key(table: u8, key: &[u8]) -> Vec<u8> {
-    [&[b'T', table], key].concat()
 }
 
 fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {

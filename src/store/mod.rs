@@ -7,7 +7,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `index/` | sled: blobs by id, and small state of other parts; can be rebuilt |
+//! | `index/` | sled: blobs by id; can be rebuilt |
 //! | `outboard/ab/<id>.obao` | the hash tree of a blob larger than one group |
 //! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
 //! | `library/` | finished files with their names |
@@ -167,40 +167,6 @@ pub struct Totals {
     pub free_bytes: u64,
 }
 
-/// Whose small state it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Table {
-    /// Collections that are published or followed.
-    Collections = 1,
-    /// What the owner removed from a mirror.
-    Unwanted = 2,
-    /// What is remembered of peers.
-    Peers = 3,
-    /// Which files and folders of this machine own collections come from.
-    Sources = 4,
-    /// Anything else of the node.
-    Node = 5,
-}
-
-/// Small state of another part: see [`Store::table`].
-pub struct TableHandle<'a> {
-    index: &'a Index,
-    table: Table,
-}
-
-/// Called with a key and its value.
-type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
-
-/// Changes to a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Keys and values to write.
-    pub put: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Keys to delete.
-    pub delete: Vec<Vec<u8>>,
-}
-
 impl Store {
     /// Opens or creates the store. `StoreError::Locked` if another process has it open.
     pub fn open(data: &Path, options: Options) -> Result<Self, StoreError> {
@@ -341,11 +307,6 @@ impl Store {
         Ok(())
     }
 
-    /// The small state of another part.
-    pub fn table(&self, table: Table) -> TableHandle<'_> {
-        TableHandle { index: &self.0.index, table }
-    }
-
     /// Fails if the disk does not have room for so many bytes above the reserve.
     pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         let folder = &self.0.incoming;
@@ -371,28 +332,6 @@ impl Store {
 
     fn temp_name(&self) -> String {
         format!("{}{}", files::TEMPORARY, self.0.next_temp.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl TableHandle<'_> {
-    /// The value of this key.
-    pub fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.index.value(self.table as u8, key)
-    }
-
-    /// Makes the changes, puts first; durable when it returns. Up to [`BATCH_RECORDS`](crate::limits::store::BATCH_RECORDS)
-    /// and [`BATCH_BYTES`](crate::limits::store::BATCH_BYTES) are made as one; more in steps, of which a power cut may
-    /// leave the first ones. `StoreError::TooLarge`, and no change, if a key and its value together are longer than
-    /// [`VALUE_BYTES`](crate::limits::store::VALUE_BYTES).
-    pub fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        let puts = batch.put.into_iter().map(|(key, value)| (key, Some(value)));
-        let deletes = batch.delete.into_iter().map(|key| (key, None));
-        self.index.apply(self.table as u8, puts.chain(deletes).collect())
-    }
-
-    /// Calls `f` with each key that starts with `prefix`, ascending, and its value.
-    pub fn for_each(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
-        self.index.for_each_value(self.table as u8, prefix, &mut |key, value| f(key, value).is_continue())
     }
 }
 

@@ -21,9 +21,6 @@ use super::{
 };
 use crate::{content::ContentId, limits::store::SMALL_FILES_PER_SYNC};
 
-/// The store's own table in the index, beside those of [`Table`](super::Table): notes of removals under way.
-const NOTES: u8 = 255;
-
 /// A file of a blob, as it is noted.
 pub(super) struct Doomed {
     pub(super) id: ContentId,
@@ -66,11 +63,7 @@ impl Store {
 
     /// Completes what a power cut interrupted. A file that can't be deleted stays, with a warning.
     pub(super) fn finish_removals(&self) -> Result<(), StoreError> {
-        let mut keys = Vec::new();
-        self.0.index.for_each_value(NOTES, &[], &mut |key, _| {
-            keys.push(key.to_vec());
-            true
-        })?;
+        let keys = self.0.index.doomed()?;
         let mut doomed: Vec<_> = keys.iter().filter_map(|key| Doomed::from_key(key)).collect();
         let mut begun = Vec::with_capacity(doomed.len());
         for file in &doomed {
@@ -84,12 +77,11 @@ impl Store {
                 log::warn!("a file that was being removed stays: {error}");
             }
         }
-        self.0.index.apply(NOTES, keys.into_iter().map(|key| (key, None)).collect())
+        self.0.index.doom(keys.into_iter(), false)
     }
 
     pub(super) fn note(&self, doomed: &[Doomed], stands: bool) -> Result<(), StoreError> {
-        let value = |_: &Doomed| stands.then(Vec::new);
-        self.0.index.apply(NOTES, doomed.iter().map(|file| (file.to_key(), value(file))).collect())
+        self.0.index.doom(doomed.iter().map(Doomed::to_key), stands)
     }
 
     /// Takes the files out of their records; what the records were before.

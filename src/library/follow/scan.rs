@@ -10,7 +10,6 @@ use crate::{
         manifest::{Items, Manifest},
         names,
         publish::copy_path,
-        state,
     },
     status::NoticeLevel,
     store::{BlobState, LibraryPath, StoreError},
@@ -75,6 +74,7 @@ fn scan_collection(
 ) -> Result<(), LibraryError> {
     let library = &follower.library;
     let Some(manifest) = library.manifest(&summary.key)? else { return Ok(()) };
+    let notes = library.notes(&summary.key)?;
     let all = library.collections();
     // Each lane sees only its own.
     let about = format!("bytes of {}/{} {lane:?}", summary.key.publisher, summary.key.id);
@@ -92,8 +92,10 @@ fn scan_collection(
         // What was begun has its room.
         let needs_room = !info.as_ref().is_some_and(|info| matches!(info.state, BlobState::Partial { .. }));
         if let Some(info) = info.filter(|info| info.state == BlobState::Complete) {
-            place(library, summary, &item, &info.paths)?;
-        } else if state::is_unwanted(library.store(), summary.key, &item.path)? {
+            if !notes.is_unwanted(&item.path) {
+                place(library, summary, &item, &info.paths)?;
+            }
+        } else if notes.is_unwanted(&item.path) {
         } else if !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
             cursor.is_full = true;
         } else if needs_room && !has_room(library, item.size)? {
@@ -137,7 +139,7 @@ fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::
         // Beyond some names of one blob the store does not write them down.
         paths.contains(&path) || path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == item.size)
     };
-    if ways.iter().any(stands) || state::is_unwanted(library.store(), summary.key, &item.path)? {
+    if ways.iter().any(stands) {
         return Ok(());
     }
     let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(()) };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     content::ContentId,
-    library::{Library, LibraryError, apply::Own, editions, item::Item, manifest::Manifest, metadata, names, state},
+    library::{Library, LibraryError, apply::Own, editions, item::Item, manifest::Manifest, metadata, names},
     limits::{
         library::{ADD_PUBLISH_BYTES, ADD_PUBLISH_ITEMS},
         store::SMALL_FILES_PER_SYNC,
@@ -224,7 +224,7 @@ impl<'a> Adder<'a> {
 
     fn finish(mut self, sources: &[Source]) -> Result<AddReport, LibraryError> {
         let (library, key) = (self.library, self.own.key);
-        let known = state::sources(library.store(), key)?;
+        let known = library.notes(&key)?.sources();
         let walked: BTreeSet<&str> = sources.iter().filter(|it| it.is_folder).map(|it| it.at.as_str()).collect();
         let (seen, hasher, unread) =
             (std::mem::take(&mut self.seen), self.hasher.clone(), std::mem::take(&mut self.unread));

@@ -11,7 +11,7 @@ use super::{
     walk::{item_name, unused},
 };
 use crate::{
-    library::{Library, LibraryError, apply::Own, state},
+    library::{Library, LibraryError, apply::Own},
     wire::Text,
 };
 
@@ -65,15 +65,16 @@ pub(super) fn plan(library: &Library, request: &AddRequest) -> Result<Plan, Libr
         _ => return Err(LibraryError::Name(name)),
     };
     let own = library.own(name)?;
-    let mut known = state::sources(library.store(), own.key)?;
+    let mut known = library.notes(&own.key)?.sources();
     let mut sources = Vec::new();
     for (path, is_folder) in paths {
         let wanted = if single.is_some() { String::new() } else { base_name(&path) };
         let at = place(library, &own, &known, &path, &wanted)?;
-        state::put_source(library.store(), own.key, &at, &path)?;
         known.insert(at.clone(), path.clone());
         sources.push(Source { path, at, is_folder });
     }
+    let places = sources.iter().map(|source| (source.at.clone(), source.path.clone()));
+    library.note(&own.key, |notes| notes.add_sources(places))?;
     Ok(Plan { own, sources })
 }
 

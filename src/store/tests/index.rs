@@ -26,42 +26,12 @@ fn the_data_folder_is_private() {
 }
 
 #[test]
-fn tables_keep_small_state_apart() {
-    let dir = TempDir::new().unwrap();
-    let store = open(dir.path());
-    let put = |key: &[u8], value: &[u8]| Batch { put: vec![(key.to_vec(), value.to_vec())], delete: Vec::new() };
-    store.table(Table::Peers).apply(put(b"k", b"1")).unwrap();
-    store.table(Table::Unwanted).apply(put(b"k", b"2")).unwrap();
-    let many = (0..200u8).map(|at| (vec![b'm', at], vec![at; 1000])).collect();
-    store.table(Table::Peers).apply(Batch { put: many, delete: vec![b"absent".to_vec()] }).unwrap();
-    drop(store);
-    let store = open(dir.path());
-    let peers = store.table(Table::Peers);
-    assert_eq!(peers.value(b"k").unwrap().unwrap(), b"1");
-    let mut seen = Vec::new();
-    peers
-        .for_each(b"m", &mut |key, value| {
-            assert_eq!((key[1], value.len()), (value[0], 1000));
-            seen.push(key[1]);
-            if seen.len() < 150 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })
-        .unwrap();
-    assert_eq!(seen, (0..150).collect::<Vec<_>>());
-    peers.apply(Batch { put: Vec::new(), delete: vec![b"k".to_vec()] }).unwrap();
-    assert_eq!(peers.value(b"k").unwrap(), None);
-    assert_eq!(store.table(Table::Unwanted).value(b"k").unwrap().unwrap(), b"2");
-    assert_eq!(store.totals().blobs, 0);
-}
-
-#[test]
 fn long_values_never_reach_sled() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path());
-    let table = store.table(Table::Node);
-    let good = (b"good".to_vec(), vec![1]);
-    let batch = Batch { put: vec![good, (b"long".to_vec(), vec![0; VALUE_BYTES])], delete: Vec::new() };
-    assert!(matches!(table.apply(batch), Err(StoreError::TooLarge { .. })));
-    assert_eq!(table.value(b"good").unwrap(), None, "nothing of it was written");
+    let keys = [b"good".to_vec(), vec![0; VALUE_BYTES]];
+    assert!(matches!(store.0.index.doom(keys.into_iter(), true), Err(StoreError::TooLarge { .. })));
+    assert_eq!(store.0.index.doomed().unwrap(), Vec::<Vec<u8>>::new(), "nothing of it was written");
     // The longest paths, and ids of one bucket, push records into further pages.
     let (base, part) = (dir.path().join("deep"), "x".repeat(250));
     let mut ids = Vec::new();
