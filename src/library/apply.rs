@@ -1,6 +1,6 @@
 //! Making a version the newest: one published here, or one that a peer sent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     Library, LibraryError, Listed, Root, Summary,
@@ -49,6 +49,22 @@ impl Library {
         let key = CollectionKey { publisher: me, id: crate::content::CollectionId(id) };
         let folder = self.choose_folder(&key, &name)?;
         Ok(Own { key, name, folder })
+    }
+
+    /// Remembers a collection of this node, and what it comes from: an add that is cut short is gone on with, not begun anew.
+    pub(super) fn remember(
+        &self,
+        own: &Own,
+        sources: impl Iterator<Item = (String, PathBuf)>,
+    ) -> Result<(), LibraryError> {
+        let mut record = self.record(&own.key).unwrap_or_default();
+        (record.name, record.folder) = (own.name.to_string(), own.folder.clone());
+        self.note(&own.key, |notes| {
+            notes.record = record.clone();
+            notes.add_sources(sources);
+        })?;
+        self.lock().records.insert(own.key, record);
+        Ok(())
     }
 
     /// The folder that a collection has, or the one it will get.

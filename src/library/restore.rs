@@ -1,34 +1,28 @@
 //! Finding the files again after the store's index was lost.
 
-use super::{Library, LibraryError, publish::copy_path};
-use crate::limits::store::SMALL_FILES_PER_SYNC;
+use std::{ops::ControlFlow, path::Path};
+
+use super::{
+    Item, Library, LibraryError, Summary, editions,
+    publish::{copy_path, files_of},
+};
+use crate::{
+    limits::store::SMALL_FILES_PER_SYNC,
+    store::{ImportError, Imported, Store},
+};
 
 impl Library {
-    /// Looks for the library's files under the names that the manifests give them, reads them, and tells the store of
-    /// those that are what they should be; `progress` hears the path of each. For a store that
-    /// [needs it](crate::store::Store::needs_rebuild). Files shared in place are known again when their folder is added again.
-    pub fn restore(&self, progress: &mut dyn FnMut(&str)) -> Result<(), LibraryError> {
-        let root = self.store.library();
+    /// Looks for the files of all collections, in the library under the names that the manifests give them and in the
+    /// folders that are shared in place, reads them, and tells the store of those that are what they should be; `progress`
+    /// hears of each. For a store that [needs it](crate::store::Store::needs_rebuild).
+    pub fn restore(&self, progress: &mut dyn FnMut(&Path)) -> Result<(), LibraryError> {
         for summary in self.collections() {
-            let mut found = Vec::new();
-            for item in self.all_items(&summary.key)? {
-                let (item, _) = item?;
-                let Some(to) = copy_path(&summary.folder, &item.path) else { continue };
-                let path = root.join(to.as_str());
-                if !path.symlink_metadata().is_ok_and(|file| file.is_file()) || self.is_held(&item.id)? {
-                    continue;
-                }
-                progress(&item.path);
-                match self.store.import_library(&to) {
-                    Ok(imported) if imported.id() == item.id => found.push(imported),
-                    Ok(_) => log::warn!("{} is not the file that belongs there", path.display()),
-                    Err(error) => log::warn!("{error}"),
-                }
-                if found.len() == SMALL_FILES_PER_SYNC {
-                    self.store.commit(std::mem::take(&mut found))?;
-                }
+            let mut restored = Restored { library: self, progress, imported: Vec::new() };
+            restored.copies(&summary)?;
+            if summary.mine {
+                restored.in_place(&summary)?;
             }
-            self.store.commit(found)?;
+            restored.commit()?;
         }
         self.rescan()
     }
@@ -40,5 +34,68 @@ impl Library {
         }
         self.listeners.tell();
         Ok(())
+    }
+}
+
+/// Files that were found.
+struct Restored<'a> {
+    library: &'a Library,
+    progress: &'a mut dyn FnMut(&Path),
+    /// Not yet in the index.
+    imported: Vec<Imported>,
+}
+
+impl Restored<'_> {
+    fn copies(&mut self, summary: &Summary) -> Result<(), LibraryError> {
+        let root = self.library.store.library();
+        let notes = self.library.notes(&summary.key)?;
+        for item in self.library.all_items(&summary.key)? {
+            let (item, _) = item?;
+            if notes.is_unwanted(&item.path) {
+                continue;
+            }
+            let folder = &summary.folder;
+            let names = [copy_path(folder, &item.path), editions::waiting_path(folder, &item.path, &item.id)];
+            for name in names.iter().flatten() {
+                self.look(&root.join(name.as_str()), &item, |store| store.import_library(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn in_place(&mut self, summary: &Summary) -> Result<(), LibraryError> {
+        let Some(mut manifest) = self.library.manifest(&summary.key)? else { return Ok(()) };
+        for (at, source) in self.library.notes(&summary.key)?.sources() {
+            for (path, item) in files_of(self.library, &at, source) {
+                if let Some(item) = manifest.item(&item)? {
+                    let import = |store: &Store| store.import_in_place(&path, &mut |_| ControlFlow::Continue(()));
+                    self.look(&path, &item, import)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        path: &Path,
+        item: &Item,
+        import: impl FnOnce(&Store) -> Result<Imported, ImportError>,
+    ) -> Result<(), LibraryError> {
+        let is_file = path.symlink_metadata().is_ok_and(|file| file.is_file());
+        if !is_file || self.library.store.is_unchanged(&item.id, path)? {
+            return Ok(());
+        }
+        (self.progress)(path);
+        match import(&self.library.store) {
+            Ok(imported) if imported.id() == item.id => self.imported.push(imported),
+            Ok(_) => log::warn!("{} is not the file that belongs there", path.display()),
+            Err(error) => log::warn!("{error}"),
+        }
+        if self.imported.len() >= SMALL_FILES_PER_SYNC { self.commit() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> Result<(), LibraryError> {
+        Ok(self.library.store.commit(std::mem::take(&mut self.imported))?)
     }
 }

@@ -48,8 +48,8 @@ pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
     let needs_rebuild = store.needs_rebuild()?;
     let library = Library::open(Arc::new(store), &config.data, key)?;
     if needs_rebuild {
-        log::warn!("the index was lost: looking for the files of the library");
-        library.restore(&mut |path| log::debug!("found {path}"))?;
+        log::warn!("the index was lost: looking for the files of all collections");
+        library.restore(&mut |path| log::debug!("found {}", path.display()))?;
         library.store().set_rebuilt()?;
     }
     Ok((library, keypair))

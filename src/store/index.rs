@@ -19,12 +19,13 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -329,17 +330,18 @@ impl Index {
 fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) if !is_damage(source.kind()) => {
-            Err(StoreError::io(Path::new("index"), source))
-        }
+        Ok(Err(sled::Error::Io(source))) if !is_damage(&source) => Err(StoreError::io(Path::new("index"), source)),
         Ok(Err(error)) => Err(StoreError::Index(error.to_string())),
         Err(_) => Err(damaged()),
     }
 }
 
-/// sled reports some damage as I/O errors of these kinds. The others are the system's.
-fn is_damage(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other)
+/// Whether it is about what is on the disk: sled reports some damage as I/O errors. The others are the system's.
+fn is_damage(error: &io::Error) -> bool {
+    use ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof};
+    let unreadable = error.raw_os_error() == Some(Errno::IO.raw_os_error());
+    let kinds = [InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof];
+    unreadable || kinds.contains(&error.kind())
 }
 
 fn damaged() -> StoreError {

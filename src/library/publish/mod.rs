@@ -78,6 +78,17 @@ impl fmt::Display for AddReport {
     }
 }
 
+/// The files that a source of an own collection has now, each with the path of its item. What can't be read is left out.
+pub(super) fn files_of(library: &Library, at: &str, source: PathBuf) -> impl Iterator<Item = (PathBuf, String)> {
+    let file = source.is_file().then(|| (source.clone(), at.to_owned()));
+    let folder = source.is_dir().then(|| walk::Walk::new(source, at, library.data()));
+    let below = folder.into_iter().flatten().filter_map(|found| match found {
+        walk::Found::File { path, item } => Some((path, item)),
+        _ => None,
+    });
+    file.into_iter().chain(below)
+}
+
 impl Library {
     /// Shares files and folders, and takes out of the collection what is gone from folders shared before. Files that the
     /// store knows and that have not changed are not read again. A file that can't be read is told and left out.

@@ -74,7 +74,7 @@ pub(super) fn plan(library: &Library, request: &AddRequest) -> Result<Plan, Libr
         sources.push(Source { path, at, is_folder });
     }
     let places = sources.iter().map(|source| (source.at.clone(), source.path.clone()));
-    library.note(&own.key, |notes| notes.add_sources(places))?;
+    library.remember(&own, places)?;
     Ok(Plan { own, sources })
 }
 
