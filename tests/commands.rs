@@ -5,8 +5,8 @@ mod support;
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use support::{
-    netns::{Host, Lan},
-    node::Place,
+    netns::Host,
+    node::{Nodes, Place},
 };
 
 #[test]
@@ -79,30 +79,27 @@ fn the_key_and_the_data_are_for_their_owner_alone() {
 
 #[test]
 fn what_was_removed_from_a_mirror_does_not_come_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let lan = Lan::new(2);
-    let place = |host: usize| Place::on(&lan.hosts[host], folder.path().join(format!("node{host}")));
-    let books = folder.path().join("Books");
-    fs::create_dir(&books).unwrap();
+    let nodes = Nodes::new(2);
+    let books = nodes.folder("Books");
     for name in ["good.txt", "bad.txt"] {
         fs::write(books.join(name), name).unwrap();
     }
-    place(0).ok(&["add", books.to_str().unwrap()]);
-    let _publisher = place(0).start(&[]);
-    let mut mirror = place(1).start(&["--mirror"]);
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
+    let _publisher = nodes.place(0).start(&[]);
+    let mut mirror = nodes.place(1).start(&["--mirror"]);
     mirror.wait_for_blobs(2);
     mirror.wait_for_idle();
-    place(1).ok(&["rm", "Books/bad.txt"]);
+    nodes.place(1).ok(&["rm", "Books/bad.txt"]);
     assert!(!mirror.library().join("Books/bad.txt").exists());
 
     // A new version, and a restart, would fetch it again if it were forgotten.
     fs::write(books.join("new.txt"), "new").unwrap();
-    place(0).ok(&["add", books.to_str().unwrap()]);
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
     mirror.wait_for_blobs(2);
     assert_eq!(mirror.stop(), Some(0));
     fs::write(books.join("newer.txt"), "newer").unwrap();
-    place(0).ok(&["add", books.to_str().unwrap()]);
-    let mut mirror = place(1).start(&["--mirror"]);
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
+    let mut mirror = nodes.place(1).start(&["--mirror"]);
     mirror.wait_for_blobs(3);
     mirror.wait_for_idle();
     assert!(mirror.library().join("Books/newer.txt").exists());

@@ -4,10 +4,7 @@ mod support;
 
 use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 
-use support::{
-    netns::Lan,
-    node::{Place, files_below},
-};
+use support::node::{Nodes, files_below};
 
 /// Bytes that no two seeds have in common and no compression shortens.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -41,18 +38,16 @@ fn write_books(folder: &Path) {
 
 #[test]
 fn a_mirror_has_every_byte_and_passes_it_on_with_the_publisher_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let lan = Lan::new(3);
-    let place = |host: usize| Place::on(&lan.hosts[host], folder.path().join(format!("node{host}")));
-    let books = folder.path().join("Books");
+    let nodes = Nodes::new(3);
+    let books = nodes.folder("Books");
     write_books(&books);
     fs::write(books.join(std::ffi::OsStr::from_bytes(b"odd \xff.bin")), b"a name that is no text").unwrap();
     let mut expected = files_below(&books);
     expected.remove(Path::new(".hidden")).unwrap();
 
-    place(0).ok(&["add", books.to_str().unwrap()]);
-    let publisher = place(0).start(&[]);
-    let mut mirror = place(1).start(&["--mirror"]);
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
+    let publisher = nodes.place(0).start(&[]);
+    let mut mirror = nodes.place(1).start(&["--mirror"]);
     let distinct = expected.values().collect::<std::collections::BTreeSet<_>>().len() as u64;
     mirror.wait_for_blobs(distinct);
     mirror.wait_for_idle();
@@ -60,21 +55,21 @@ fn a_mirror_has_every_byte_and_passes_it_on_with_the_publisher_off() {
 
     // Additions arrive while both run.
     fs::write(books.join("news.txt"), b"new").unwrap();
-    place(0).ok(&["add", books.to_str().unwrap()]);
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
     expected.insert("news.txt".into(), b"new".to_vec());
     mirror.wait_for_blobs(distinct + 1);
 
     // The publisher goes, and a third host gets all of it from the mirror.
     assert_eq!(publisher.stop(), Some(0));
-    let mut relayed = place(2).start(&["--mirror"]);
+    let mut relayed = nodes.place(2).start(&["--mirror"]);
     relayed.wait_for_blobs(distinct + 1);
     relayed.wait_for_idle();
     assert_same(&expected, &relayed.library().join("Books"));
-    assert_eq!(place(1).json(&["ls"]), place(2).json(&["ls"]));
+    assert_eq!(nodes.place(1).json(&["ls"]), nodes.place(2).json(&["ls"]));
 
     // What it has is what was signed, down to the last byte.
     assert_eq!(relayed.stop(), Some(0));
-    place(2).ok(&["verify"]);
+    nodes.place(2).ok(&["verify"]);
 }
 
 fn assert_same(expected: &support::node::Files, found: &Path) {

@@ -4,21 +4,18 @@ mod support;
 
 use std::{fs, os::unix::fs::FileExt};
 
-use support::{netns::Lan, node::Place};
+use support::node::Nodes;
 
 #[test]
 fn a_damaged_byte_is_found_and_fetched_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let lan = Lan::new(2);
-    let place = |host: usize| Place::on(&lan.hosts[host], folder.path().join(format!("node{host}")));
-    let books = folder.path().join("Books");
-    fs::create_dir(&books).unwrap();
+    let nodes = Nodes::new(2);
+    let books = nodes.folder("Books");
     let bytes = vec![7; 300_000];
     fs::write(books.join("book.pdf"), &bytes).unwrap();
     fs::write(books.join("note.txt"), "small").unwrap();
-    place(0).ok(&["add", books.to_str().unwrap()]);
-    let _publisher = place(0).start(&[]);
-    let mut mirror = place(1).start(&["--mirror"]);
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
+    let _publisher = nodes.place(0).start(&[]);
+    let mut mirror = nodes.place(1).start(&["--mirror"]);
     mirror.wait_for_blobs(2);
     mirror.wait_for_idle();
 
@@ -30,11 +27,11 @@ fn a_damaged_byte_is_found_and_fetched_again() {
     file.set_modified(modified).unwrap();
     drop(file);
 
-    let output = place(1).run(&["verify"]);
+    let output = nodes.place(1).run(&["verify"]);
     assert_eq!(output.status.code(), Some(7), "damage has an exit code of its own");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("book.pdf"), "the damaged file is named: {said}");
     mirror.wait_for("the repair", |_| fs::read(&copy).is_ok_and(|found| found == bytes));
     mirror.wait_for_blobs(2);
-    place(1).ok(&["verify"]);
+    nodes.place(1).ok(&["verify"]);
 }

@@ -4,10 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{
-    netns::{Host, Lan},
-    node::Place,
-};
+use support::{netns::Host, node::Nodes};
 
 const FILE_BYTES: u64 = 96 << 20;
 /// What may be fetched again, plus what was on its way when the receiver died: windows and the queue of the slow link.
@@ -15,37 +12,34 @@ const AGAIN_BYTES: u64 = (1 << 20) + (1 << 20);
 
 #[test]
 fn a_killed_mirror_fetches_at_most_a_mebibyte_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let lan = Lan::new(3);
-    let place = |host: usize| Place::on(&lan.hosts[host], folder.path().join(format!("node{host}")));
-    let books = folder.path().join("Films");
-    fs::create_dir(&books).unwrap();
+    let nodes = Nodes::new(3);
+    let books = nodes.folder("Films");
     let mut bytes = vec![0; FILE_BYTES as usize];
     fastrand::Rng::with_seed(9).fill(&mut bytes);
     fs::write(books.join("film.webm"), &bytes).unwrap();
     let same = |library: &Path| fs::read(library.join("Films/film.webm")).unwrap() == bytes;
 
-    place(0).ok(&["add", books.to_str().unwrap()]);
-    let _publisher = place(0).start(&[]);
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
+    let _publisher = nodes.place(0).start(&[]);
     // Slow enough that the kill finds the transfer under way, whatever the machine.
     let limit = "qdisc add dev eth0 root tbf rate 200mbit burst 64kb limit 256kb";
-    assert!(lan.hosts[0].command("tc").args(limit.split(' ')).status().unwrap().success());
+    assert!(nodes.lan.hosts[0].command("tc").args(limit.split(' ')).status().unwrap().success());
 
-    let mut undisturbed = place(2).start(&["--mirror"]);
+    let mut undisturbed = nodes.place(2).start(&["--mirror"]);
     undisturbed.wait_for_blobs(1);
     assert!(same(&undisturbed.library()));
     assert_eq!(undisturbed.stop(), Some(0));
 
-    let mut killed = place(1).start(&["--mirror"]);
+    let mut killed = nodes.place(1).start(&["--mirror"]);
     let done = |status: &serde_json::Value| status["transfers"][0]["bytes_done"].as_u64().unwrap_or(0);
     killed.wait_for("a third of the film", |status| done(status) > FILE_BYTES / 3);
     killed.kill();
-    assert!(received_bytes(&lan.hosts[1]) < FILE_BYTES, "it was all there before the kill");
-    let mut resumed = place(1).start(&["--mirror"]);
+    assert!(received_bytes(&nodes.lan.hosts[1]) < FILE_BYTES, "it was all there before the kill");
+    let mut resumed = nodes.place(1).start(&["--mirror"]);
     resumed.wait_for_blobs(1);
     assert!(same(&resumed.library()));
 
-    let (once, twice) = (received_bytes(&lan.hosts[2]), received_bytes(&lan.hosts[1]));
+    let (once, twice) = (received_bytes(&nodes.lan.hosts[2]), received_bytes(&nodes.lan.hosts[1]));
     println!("{once} bytes received without a kill, {twice} with one");
     assert!(twice < once + AGAIN_BYTES, "{} bytes were fetched again", twice - once);
 }

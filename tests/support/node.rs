@@ -10,10 +10,35 @@ use std::{
 
 use serde_json::Value;
 
-use super::netns::Host;
+use super::netns::{Host, Lan};
 
 /// How long anything may take before a test fails; no test passes by waiting.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Hosts on one switch, each with a place for a node.
+pub struct Nodes {
+    pub lan: Lan,
+    folder: tempfile::TempDir,
+}
+
+impl Nodes {
+    /// So many hosts.
+    pub fn new(count: u8) -> Self {
+        Self { lan: Lan::new(count), folder: tempfile::tempdir().expect("a folder for the test") }
+    }
+
+    /// The place on this host.
+    pub fn place(&self, host: usize) -> Place<'_> {
+        Place::on(&self.lan.hosts[host], self.folder.path().join(format!("node{host}")))
+    }
+
+    /// A new folder beside them.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        fs::create_dir(&folder).expect("a folder of the test");
+        folder
+    }
+}
 
 /// Where the program runs and keeps its data; not whether it runs.
 #[derive(Clone)]
