@@ -49,7 +49,7 @@ impl Ls {
 }
 
 fn collection_row(collection: &CollectionInfo) -> [String; 5] {
-    let percent = (collection.held_bytes * 100).checked_div(collection.bytes).unwrap_or(100);
+    let percent = collection.held_bytes.saturating_mul(100).checked_div(collection.bytes).unwrap_or(100);
     let publisher = if collection.mine { "this node" } else { &collection.publisher };
     [
         collection.items.to_string(),

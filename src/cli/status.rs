@@ -72,7 +72,7 @@ fn print(status: &NodeStatus, out: &mut Out) -> Result<(), Failure> {
 
 /// A transfer in a line.
 pub(super) fn transfer_line(transfer: &TransferStatus) -> String {
-    let percent = (transfer.bytes_done * 100).checked_div(transfer.bytes_total).unwrap_or(100);
+    let percent = transfer.bytes_done.saturating_mul(100).checked_div(transfer.bytes_total).unwrap_or(100);
     let mut line = format!(
         "{}: {percent} %, {} of {} files, {} of {}, {}/s",
         transfer.collection,

@@ -139,6 +139,7 @@ impl Store {
                 Some(open(&self.outboard_path(&id))?)
             }
         };
+        let is_new = data.metadata().map_err(at(&part))?.len() == 0;
         self.preallocate(&data, size)?;
         let mut download = Download {
             store: self.clone(),
@@ -150,7 +151,10 @@ impl Store {
             saved_pairs: Vec::new(),
             unsynced_bytes: 0,
         };
-        download.find_written();
+        // In a large file that is new there is much to look through, and nothing to be found.
+        if !is_new {
+            download.find_written();
+        }
         Ok(download)
     }
 

@@ -112,7 +112,7 @@ impl<'a> Watch<'a> {
 impl Copy {
     /// A line at every tenth, for logs.
     fn tell(&mut self) -> Option<String> {
-        let tenths = (self.last.bytes_done * 10).checked_div(self.last.bytes_total).unwrap_or(0);
+        let tenths = self.last.bytes_done.saturating_mul(10).checked_div(self.last.bytes_total).unwrap_or(0);
         let is_new = tenths > self.told_tenths;
         self.told_tenths = self.told_tenths.max(tenths);
         is_new.then(|| transfer_line(&self.last))

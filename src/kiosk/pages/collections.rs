@@ -14,7 +14,9 @@ use crate::{
 
 /// The front page.
 pub fn collections(site: &str, all: &[Summary]) -> Markup {
-    let (items, bytes) = all.iter().fold((0, 0), |(items, bytes), one| (items + one.items, bytes + one.bytes));
+    // Publishers claim what they like.
+    let sum = |of: fn(&Summary) -> u64| all.iter().map(of).fold(0, u64::saturating_add);
+    let (items, bytes) = (sum(|one| one.items), sum(|one| one.bytes));
     Frame::new(site, site).around(html! {
         h1 { "Collections" }
         @if all.is_empty() {

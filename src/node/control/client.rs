@@ -30,8 +30,7 @@ impl Client {
             let path = folder.join(&name);
             match UnixStream::connect(&path) {
                 Ok(stream) => return Ok(Some(Self { path, stream })),
-                // Refused: the node that made it is dead.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
+                Err(error) if is_nobody(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     // A folder of another user tells nothing about this data folder, unless nobody else may use that.
                     if std::fs::read_dir(data).is_err() {
@@ -82,4 +81,10 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether no node listens there: no socket, one whose node is dead (refused), or a path that is too long for one.
+fn is_nobody(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, InvalidInput, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | InvalidInput)
 }

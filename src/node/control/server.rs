@@ -55,18 +55,9 @@ impl Server {
         let name = socket_name(data).map_err(|source| ControlError::Io { path: data.to_owned(), source })?;
         let mut reasons = Vec::new();
         for folder in folders {
-            match prepare(folder) {
-                Ok(()) => {
-                    let path = folder.join(&name);
-                    let io_error = |source| ControlError::Io { path: path.clone(), source };
-                    match fs::remove_file(&path) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
-                        _ => {}
-                    }
-                    let listener = UnixListener::bind(&path).map_err(io_error)?;
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(io_error)?;
-                    return Ok(Self { path, listener });
-                }
+            let path = folder.join(&name);
+            match prepare(folder).and_then(|()| listen(&path)) {
+                Ok(listener) => return Ok(Self { path, listener }),
                 Err(error) => reasons.push(format!("{}: {error}", folder.display())),
             }
         }
@@ -108,6 +99,17 @@ impl Server {
         };
         executor.run(accept).await
     }
+}
+
+/// Listens there for this user alone, in the place of a dead node.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Makes the folder, or checks that the one that is there is private to this user: in `/tmp` anybody can be first.

@@ -151,6 +151,16 @@ fn a_folder_that_others_can_enter_is_not_trusted() {
 }
 
 #[test]
+fn a_folder_without_room_for_a_socket_is_passed_over() {
+    let data = tempfile::tempdir().unwrap();
+    // A socket's path has at most 107 bytes.
+    let folders = [data.path().join("x".repeat(100)), data.path().join("run")];
+    let server = Server::bind_in(&folders, data.path()).unwrap();
+    assert!(server.path().starts_with(&folders[1]));
+    assert!(Client::connect_in(&folders, data.path()).unwrap().is_some());
+}
+
+#[test]
 fn no_node_is_no_error() {
     let data = tempfile::tempdir().unwrap();
     assert!(Client::connect_in(&[data.path().to_owned()], data.path()).unwrap().is_none());
