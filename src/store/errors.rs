@@ -13,8 +13,8 @@ use crate::content::ContentId;
 /// Why the store could not do it. Unless a variant says otherwise, nothing that was acknowledged before is lost.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another process has the data folder open.
-    #[error("another allibrary (process {pid}) already uses {data}; stop it, or choose another folder with --data", data = data.display())]
+    /// Another process has the data folder open; 0 = its number is not known.
+    #[error("another allibrary ({}) already uses {data}; stop it, or choose another folder with --data", process(*.pid), data = data.display())]
     Locked { data: PathBuf, pid: u32 },
     /// A newer version of the program wrote this data folder.
     #[error(
@@ -22,7 +22,7 @@ pub enum StoreError {
     )]
     NewerSchema { found: u32, known: u32 },
     /// The disk is full, or would hold less than the reserve. Try again when there is room.
-    #[error("no space left for {folder}: at least {missing_bytes} bytes are missing (reserve included); free some, or lower the reserve", folder = folder.display())]
+    #[error("no space left for {folder}: at least {} MB are missing (reserve included); free some, or lower mirror.reserve", missing_bytes.div_ceil(1_000_000), folder = folder.display())]
     NoSpace { folder: PathBuf, missing_bytes: u64 },
     /// The file system has no room for the file, however empty it is.
     #[error("{path}: the disk takes no file of this size (FAT takes less than 4 GiB); use one with exFAT or ext4", path = path.display())]
@@ -64,12 +64,17 @@ impl StoreError {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::NoSpace { folder: path.parent().unwrap_or(path).to_owned(), missing_bytes: 1 }
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(path);
+                Self::NoSpace { folder: folder.to_owned(), missing_bytes: 1 }
             }
             io::ErrorKind::FileTooLarge => Self::FileTooLarge { path: path.to_owned() },
             _ => Self::Io { path: path.to_owned(), source },
         }
     }
+}
+
+fn process(pid: u32) -> String {
+    if pid == 0 { "another process".to_owned() } else { format!("process {pid}") }
 }
 
 /// `map_err(at(path))`: the error names the file.
