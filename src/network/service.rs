@@ -56,7 +56,7 @@ pub struct Options {
 pub enum NetworkEvent {
     /// Of a peer.
     Peer(peers::Event),
-    /// The multiaddrs that peers can reach this node at have changed.
+    /// The multiaddrs that peers can reach this node at have changed; link-local ones have the interface that they are on.
     Listening(Vec<String>),
     /// Another host uses this node's id: its data folder was copied.
     OwnIdElsewhere(IpAddr),

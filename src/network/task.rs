@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::{pending, poll_fn},
+    net::IpAddr,
     task::Poll,
     time::Duration,
 };
@@ -10,6 +11,7 @@ use std::{
 use futures::{FutureExt, StreamExt, channel::mpsc, select_biased};
 use libp2p::{
     Multiaddr, Swarm, identify,
+    multiaddr::Protocol,
     swarm::{
         ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -160,7 +162,9 @@ impl Task {
         if let Some(mdns) = &mut self.mdns {
             mdns.set_addresses(addresses.clone());
         }
-        self.outbox.push(NetworkEvent::Listening(addresses.iter().map(ToString::to_string).collect()));
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let name_of = |ip| interfaces.iter().find(|it| it.ip() == ip).map(|it| it.name.clone());
+        self.outbox.push(NetworkEvent::Listening(addresses.iter().map(|address| zoned(address, name_of)).collect()));
     }
 
     fn handle_mdns_event(&mut self, event: mdns::Event) {
@@ -177,9 +181,18 @@ impl Task {
     }
 }
 
+/// As people read it: of a link-local address, which each interface has, `name_of` tells the interface.
+fn zoned(address: &Multiaddr, name_of: impl Fn(IpAddr) -> Option<String>) -> String {
+    let zone = match address.iter().next() {
+        Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local() => name_of(ip.into()),
+        _ => None,
+    };
+    zone.map_or_else(|| address.to_string(), |zone| format!("/ip6zone/{zone}{address}"))
+}
+
 /// The address without the peer id behind it: who it is, is told apart from where.
 fn without_peer(mut address: Multiaddr) -> Multiaddr {
-    if let Some(libp2p::multiaddr::Protocol::P2p(_)) = address.iter().last() {
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
         address.pop();
     }
     address
@@ -259,6 +272,14 @@ mod tests {
     fn opened(connection: peers::ConnectionNumber) -> NetworkEvent {
         let (node, address) = (NodeId([1; 32]), String::new());
         NetworkEvent::Peer(peers::Event::Connected { node, connection, address, inbound: true })
+    }
+
+    #[test]
+    fn link_local_addresses_are_shown_with_their_interface() {
+        let shown = |address: &str| zoned(&address.parse().unwrap(), |_| Some("eth0".into()));
+        assert_eq!(shown("/ip6/fe80::1/udp/1/quic-v1"), "/ip6zone/eth0/ip6/fe80::1/udp/1/quic-v1");
+        assert_eq!(shown("/ip6/fd00::1/udp/1/quic-v1"), "/ip6/fd00::1/udp/1/quic-v1");
+        assert_eq!(shown("/ip4/10.0.0.1/udp/1/quic-v1"), "/ip4/10.0.0.1/udp/1/quic-v1");
     }
 
     #[test]

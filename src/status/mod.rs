@@ -15,7 +15,7 @@ pub struct NodeStatus {
     pub uptime_s: u64,
     /// Addresses of the page, best first.
     pub pages: Vec<String>,
-    /// Addresses that peers can reach this node at.
+    /// Addresses that peers can reach this node at; link-local ones with the interface that they are on.
     pub listen: Vec<String>,
     /// Every peer known.
     pub peers: Vec<PeerStatus>,
