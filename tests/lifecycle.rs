@@ -2,10 +2,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::Duration,
+};
 
 use support::{
-    netns::{Host, Lan},
+    netns::{Host, Lan, Process},
     node::Place,
 };
 
@@ -27,6 +31,20 @@ fn stops_within_a_second_and_starts_again() {
     let mut node = place(0).start(&[]);
     node.wait_for_peers(1);
     assert_eq!(place(0).json(&["id"]), id);
+}
+
+#[test]
+fn programs_are_told_where_a_node_is_at_its_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::alone();
+    let mut run = Place::on(&host, folder.path()).command(&["--json", "run"]);
+    let mut node = Process(run.stdout(Stdio::piped()).spawn().unwrap());
+    let line = BufReader::new(node.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let started: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(started["event"], "started");
+    for key in ["pages", "listen"] {
+        assert!(started[key].as_array().is_some_and(|all| !all.is_empty()), "{key} in {line}");
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ use crate::{
 
 /// How often the terminal is brought up to date.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked, before anything is shown.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
 /// How long a stop may take; what is not done by then is not worth waiting for.
 const STOP_WITHIN: Duration = Duration::from_millis(900);
 /// How long to wait for a peer before telling what may be in its way.
@@ -115,6 +117,13 @@ async fn serve(
     bars: &MultiProgress,
     out: &mut Out,
 ) -> Result<(), Failure> {
+    // The network tells its addresses a moment after its start; a machine may have none.
+    let addresses = async {
+        while node.status().await.listen.is_empty() {
+            Timer::after(LOOK_FIRST).await;
+        }
+    };
+    clock::within(LOOK_EVERY, addresses).await;
     banner::print(&node.status().await, config, out)?;
     let json = out.is_json();
     let share = async {
