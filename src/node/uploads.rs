@@ -22,8 +22,8 @@ pub(super) async fn serve_all(state: Arc<State>, incoming: Receiver<Incoming>) {
     let open = Arc::new(Open::default());
     let accept = async {
         while let Ok(stream) = incoming.recv().await {
-            let Some(place) = open.enter(stream.peer) else {
-                log::debug!("{} has too many streams open: one more is refused", stream.peer);
+            let Some(place) = open.enter((stream.peer, stream.protocol)) else {
+                log::debug!("{} has too many streams of {} open: one more is refused", stream.peer, stream.protocol);
                 continue;
             };
             let state = state.clone();
@@ -51,36 +51,59 @@ async fn serve(state: &State, Incoming { peer, protocol, stream }: Incoming) {
     }
 }
 
-/// How many streams each peer has open.
+/// Whose streams, and of which protocol.
+type Kind = (NodeId, &'static str);
+
+/// How many streams of each kind are open.
 #[derive(Default)]
-struct Open(Mutex<HashMap<NodeId, usize>>);
+struct Open(Mutex<HashMap<Kind, usize>>);
 
 impl Open {
-    fn enter(self: &Arc<Self>, peer: NodeId) -> Option<Place> {
+    fn enter(self: &Arc<Self>, kind: Kind) -> Option<Place> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(peer).or_default();
+        let count = open.entry(kind).or_default();
         if *count >= limits::network::SERVED_STREAMS_PER_PEER {
             return None;
         }
         *count += 1;
-        Some(Place { open: self.clone(), peer })
+        Some(Place { open: self.clone(), kind })
     }
 }
 
 /// One stream's place, given back when it ends.
 struct Place {
     open: Arc<Open>,
-    peer: NodeId,
+    kind: Kind,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.peer) {
+        if let Some(count) = open.get_mut(&self.kind) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.peer);
+                open.remove(&self.kind);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_peer_leaves_places_to_the_others() {
+        let open = Arc::new(Open::default());
+        let (one, other) = (NodeId([1; 32]), NodeId([2; 32]));
+        let enter = |node| std::iter::from_fn(|| open.enter((node, blob::PROTOCOL))).take(100).collect::<Vec<_>>();
+        let places = enter(one);
+        assert_eq!(places.len(), limits::network::SERVED_STREAMS_PER_PEER);
+        assert!(places.len() < limits::transfer::UPLOAD_SLOTS);
+        assert!(open.enter((one, catalogue::PROTOCOL)).is_some());
+        assert_eq!(enter(other).len(), places.len());
+        drop(places);
+        assert!(open.enter((one, blob::PROTOCOL)).is_some());
+        assert!(open.0.lock().unwrap().is_empty(), "nobody is remembered");
     }
 }
