@@ -60,11 +60,12 @@ pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let (reader, writer) = stream.split();
     let (open, answers) = channel::bounded(PIPELINED_REQUESTS - 1);
     let (received, to_write) = channel::bounded(1);
+    let (taken, go) = channel::bounded(1);
     let network = pin!(async {
-        let receive = receive(BufReader::new(reader), pace, &wants, answers, received);
+        let receive = receive(BufReader::new(reader), pace, &wants, answers, (received, go));
         futures::try_join!(ask(writer, requests, open), receive).map(|_| ())
     });
-    let disk = pin!(write(store, &wants, to_write, progress));
+    let disk = pin!(write(store, &wants, (to_write, taken), progress));
     match select(network, disk).await {
         Either::Left((network, disk)) => {
             let outcomes = disk.await?;
@@ -80,13 +81,14 @@ pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
 /// What arrived, in the order of the wants.
 type Batch = Vec<Result<Vec<u8>, FetchError>>;
 
-/// Reads all answers and hands them on in batches, those before an error too.
+/// Reads all answers and hands them on in batches, those before an error too. The next batch begins when one was taken, so
+/// that there are never more than two in memory.
 async fn receive<R: AsyncRead + Unpin>(
     mut reader: R,
     pace: &mut Pace,
     wants: &[SmallWant],
     answers: Receiver<Answer>,
-    received: Sender<Batch>,
+    (received, go): (Sender<Batch>, Receiver<()>),
 ) -> Result<(), FetchError> {
     let (mut batch, mut batch_bytes) = (Batch::new(), 0);
     let mut busy_ms = None;
@@ -114,7 +116,7 @@ async fn receive<R: AsyncRead + Unpin>(
         batch.push(bytes);
         if batch.len() == SMALL_FILES_PER_SYNC || batch_bytes > SMALL_BATCH_BYTES - SMALL_BYTES {
             batch_bytes = 0;
-            if received.send(mem::take(&mut batch)).await.is_err() {
+            if received.send(mem::take(&mut batch)).await.is_err() || go.recv().await.is_err() {
                 return Ok(());
             }
         }
@@ -152,12 +154,14 @@ async fn read_answer<R: AsyncRead + Unpin>(
 async fn write(
     store: &Arc<Store>,
     wants: &[SmallWant],
-    to_write: Receiver<Batch>,
+    (to_write, taken): (Receiver<Batch>, Sender<()>),
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Vec<SmallOutcome>, FetchError> {
     let mut outcomes = Vec::with_capacity(wants.len());
     let mut kept_bytes = 0;
     while let Ok(batch) = to_write.recv().await {
+        // After the last batch nobody waits for it.
+        let _ = taken.try_send(());
         let (mut blobs, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for result in batch {
             let want = &wants[outcomes.len()];
