@@ -152,11 +152,19 @@ pub mod network {
     /// Streams that one peer may have open towards us.
     pub const STREAMS_PER_CONNECTION: u32 = 16;
     /// Bytes that a peer may send on one stream ahead of its reader. Window ÷ round trip caps the rate.
-    pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+    pub const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
     /// Bytes that a peer may send on all streams of a connection ahead of their readers.
-    pub const CONNECTION_WINDOW_BYTES: u32 = 320 * 1024;
+    pub const CONNECTION_WINDOW_BYTES: u32 = 192 * 1024;
     /// Bytes of a connection that were written and are not acknowledged.
-    pub const SEND_WINDOW_BYTES: u64 = 160 * 1024;
+    pub const SEND_WINDOW_BYTES: u64 = 96 * 1024;
+    /// Connections at a time that have wide windows; the first that carry much.
+    pub const WIDE_CONNECTIONS: usize = 16;
+    /// Bytes that a connection has carried when it asks for wide windows.
+    pub const WIDE_AFTER_BYTES: u64 = 512 * 1024;
+    /// [`CONNECTION_WINDOW_BYTES`], wide.
+    pub const WIDE_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+    /// [`SEND_WINDOW_BYTES`], wide.
+    pub const WIDE_SEND_WINDOW_BYTES: u64 = 512 * 1024;
     /// Bytes of a handshake that arrived out of order.
     pub const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
     /// Buffers that one UDP socket receives into at a time, and the bytes of each: as much as the kernel joins.
@@ -259,12 +267,14 @@ const _: () = {
     // Memory: a node with 20,000 files and 100 peers that do nothing needs 25 MB (measured), and 100 MB at most if they fill
     // every window, slot and lane. Of a blob that is sent, one frame is on its way, one waits and one is made; of small blobs
     // that are fetched, one batch arrives and one is written.
-    let windows = 100 * (network::CONNECTION_WINDOW_BYTES as usize + network::SEND_WINDOW_BYTES as usize);
+    let narrow = network::CONNECTION_WINDOW_BYTES as usize + network::SEND_WINDOW_BYTES as usize;
+    let wide = network::WIDE_CONNECTION_WINDOW_BYTES as usize + network::WIDE_SEND_WINDOW_BYTES as usize;
+    let windows = 100 * narrow + network::WIDE_CONNECTIONS * (wide - narrow);
     let uploads = transfer::UPLOAD_SLOTS * 3 * wire::DATA_FRAME_BYTES;
     let small = follow::SMALL_LANES * 2 * transfer::SMALL_BATCH_BYTES as usize;
     let large = follow::LARGE_LANES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
     assert!(25_000_000 + windows + uploads + small + large <= 100_000_000);
-    assert!(network::STREAM_WINDOW_BYTES <= network::CONNECTION_WINDOW_BYTES);
+    assert!(network::STREAM_WINDOW_BYTES < network::WIDE_CONNECTION_WINDOW_BYTES);
     // Those of our two protocols, and some of libp2p's own.
     assert!(2 * network::SERVED_STREAMS_PER_PEER + 4 <= network::STREAMS_PER_CONNECTION as usize);
     assert!(network::SERVED_STREAMS_PER_PEER < transfer::UPLOAD_SLOTS);

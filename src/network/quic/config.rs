@@ -9,6 +9,7 @@ use libp2p::PeerId;
 use quinn_proto::{
     ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TimeSource, TransportConfig, VarInt,
 };
+use smol::lock::Semaphore;
 
 use super::Error;
 use crate::{
@@ -53,6 +54,8 @@ pub(super) struct ProtoConfig {
     pub(super) endpoint: Arc<EndpointConfig>,
     pub(super) server: Arc<ServerConfig>,
     pub(super) handshake_timeout: Duration,
+    /// Places for connections with wide windows.
+    pub(super) wide: Arc<Semaphore>,
     transport: Arc<TransportConfig>,
     tls: Tls,
 }
@@ -71,6 +74,7 @@ impl ProtoConfig {
             endpoint: Arc::new(endpoint),
             server: Arc::new(server),
             handshake_timeout: config.handshake_timeout,
+            wide: Arc::new(Semaphore::new(limits::WIDE_CONNECTIONS)),
             transport,
             tls,
         })

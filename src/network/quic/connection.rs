@@ -17,9 +17,10 @@ use libp2p::{
 };
 use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, StreamId};
 use rustls::pki_types::CertificateDer;
+use smol::lock::SemaphoreGuardArc;
 
 use super::{CloseCode, Error, Stream, endpoint::Endpoint};
-use crate::{clock, limits::network::CLOSE_REASON_BYTES, network::tls};
+use crate::{clock, limits::network as limits, network::tls};
 
 /// A connection as the driver and all handles see it.
 pub(super) struct Shared {
@@ -44,6 +45,10 @@ pub(super) struct State {
     on_lost: Option<Waker>,
     on_flushed: Vec<Waker>,
     streams: HashMap<StreamId, StreamWakers>,
+    /// Bytes that its streams have carried since it last asked for wide windows.
+    carried: u64,
+    /// It has wide windows.
+    wide: Option<SemaphoreGuardArc>,
 }
 
 /// Who waits for a stream.
@@ -81,6 +86,8 @@ impl Shared {
             on_lost: None,
             on_flushed: Vec::new(),
             streams: HashMap::new(),
+            carried: 0,
+            wide: None,
         };
         Arc::new(Self { endpoint, handle, state: Mutex::new(state) })
     }
@@ -97,10 +104,29 @@ impl Shared {
         }
     }
 
+    /// Counts what was read or written. Windows bound the memory that peers can fill, and the rate: they are wide for some
+    /// connections that carry much, and for as long as those live, since what a peer was granted cannot be taken back.
+    pub(super) fn count(&self, state: &mut State, bytes: usize) {
+        if state.wide.is_some() {
+            return;
+        }
+        state.carried += bytes as u64;
+        if state.carried < limits::WIDE_AFTER_BYTES {
+            return;
+        }
+        state.carried = 0;
+        state.wide = self.endpoint.wide.try_acquire_arc();
+        if state.wide.is_some() {
+            state.proto.set_receive_window(limits::WIDE_CONNECTION_WINDOW_BYTES.into());
+            state.proto.set_send_window(limits::WIDE_SEND_WINDOW_BYTES);
+            self.touch(state);
+        }
+    }
+
     pub(super) fn close(&self, code: CloseCode, reason: &str) {
         let mut state = self.lock();
         if state.lost.is_none() {
-            let reason = Bytes::copy_from_slice(&reason.as_bytes()[..reason.len().min(CLOSE_REASON_BYTES)]);
+            let reason = Bytes::copy_from_slice(&reason.as_bytes()[..reason.len().min(limits::CLOSE_REASON_BYTES)]);
             state.proto.close(clock::now(), code.to_var_int(), reason);
             state.lose(ConnectionError::LocallyClosed);
             self.touch(&mut state);
@@ -253,7 +279,7 @@ impl Connection {
         self.handle.0.lock().proto.remote_address()
     }
 
-    /// Closes at once; the peer sees the code and the reason (at most [`CLOSE_REASON_BYTES`]).
+    /// Closes at once; the peer sees the code and the reason (at most [`limits::CLOSE_REASON_BYTES`]).
     pub fn close_with(&self, code: CloseCode, reason: &str) {
         self.handle.0.close(code, reason);
     }

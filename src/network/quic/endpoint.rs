@@ -11,6 +11,7 @@ use std::{
 
 use futures::task::AtomicWaker;
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, Incoming, ServerConfig, Transmit};
+use smol::lock::Semaphore;
 
 use super::{
     Connecting, Error,
@@ -28,6 +29,8 @@ pub(super) struct Endpoint {
     /// Connections that their users have changed since the driver was last here; each at most once.
     touched: Mutex<Vec<ConnectionHandle>>,
     handshake_timeout: Duration,
+    /// Places for connections with wide windows; all endpoints of a transport share them.
+    pub(super) wide: Arc<Semaphore>,
 }
 
 /// Locked before a connection, never while one is locked.
@@ -81,6 +84,7 @@ impl Endpoint {
             state: Mutex::new(state),
             touched: Mutex::new(Vec::new()),
             handshake_timeout: config.handshake_timeout,
+            wide: config.wide.clone(),
         }))
     }
 

@@ -105,6 +105,7 @@ impl AsyncRead for Stream {
         if credit {
             handle.0.touch(&mut state);
         }
+        handle.0.count(&mut state, filled);
         if let Some(end) = end {
             self.read = end;
         }
@@ -132,6 +133,7 @@ impl AsyncWrite for Stream {
         match state.proto.send_stream(self.id).write(bytes) {
             Ok(written) => {
                 handle.0.touch(&mut state);
+                handle.0.count(&mut state, written);
                 Poll::Ready(Ok(written))
             }
             Err(WriteError::Blocked) => {

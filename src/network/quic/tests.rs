@@ -250,15 +250,26 @@ async fn fill(streams: &mut [Stream], at_least: u64) -> u64 {
     select(std::pin::pin!(all), std::pin::pin!(quiet)).await.factor_first().0
 }
 
+/// Carries so much that the windows of both ends are wide, if there are places.
+async fn carry(ours: &mut Stream, theirs: &mut Stream) {
+    let bytes = limits::WIDE_AFTER_BYTES as usize;
+    let write = async { ours.write_all(&vec![7; bytes]).await.unwrap() };
+    let read = async { theirs.read_exact(&mut vec![0; bytes]).await.unwrap() };
+    soon(join(write, read)).await;
+}
+
+const NARROW_BYTES: u64 = limits::CONNECTION_WINDOW_BYTES as u64 + limits::SEND_WINDOW_BYTES;
+const WIDE_BYTES: u64 = limits::WIDE_CONNECTION_WINDOW_BYTES as u64 + limits::WIDE_SEND_WINDOW_BYTES;
+
 #[test]
-fn a_stream_that_nobody_reads_takes_no_more_than_its_windows() {
+fn a_stream_that_nobody_reads_takes_no_more_than_its_window_and_holds_up_no_other() {
     smol::block_on(async {
         let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
-        let (ours, theirs) = stream(&mut dialled, &mut accepted).await;
+        let (mut ours, mut theirs) = stream(&mut dialled, &mut accepted).await;
+        carry(&mut ours, &mut theirs).await;
         let window = u64::from(limits::STREAM_WINDOW_BYTES);
-        let written = soon(fill(&mut [ours], window / 2)).await;
-        assert!(written <= window + limits::SEND_WINDOW_BYTES, "{written}");
-        // The connection is none the worse for it.
+        let written = soon(fill(&mut [ours], window / 4 * 3)).await;
+        assert!(written <= window + limits::WIDE_SEND_WINDOW_BYTES, "{written}");
         let (mut other, mut other_end) = stream(&mut dialled, &mut accepted).await;
         other.write_all(b"hello").await.unwrap();
         soon(other_end.read_exact(&mut [0; 5])).await.unwrap();
@@ -266,30 +277,43 @@ fn a_stream_that_nobody_reads_takes_no_more_than_its_windows() {
     });
 }
 
+/// What so many peers fill, after each connection has carried much, one after the other, or not. So many of them get wide
+/// windows.
+async fn filled(peers: usize, carried: bool, wide: usize) -> Vec<u64> {
+    let mut b = Node::new();
+    let (_, address) = b.listen(V4).await;
+    let nodes: Vec<Node> = (0..peers).map(|_| Node::new()).collect();
+    let mut connections = Vec::new();
+    for node in &nodes {
+        let (_, mut dialled) = node.dial(&address).await.unwrap();
+        let (_, mut accepted) = b.accept().await;
+        let (mut ours, mut theirs) = stream(&mut dialled, &mut accepted).await;
+        if carried {
+            carry(&mut ours, &mut theirs).await;
+        }
+        connections.push((dialled, accepted, ours, theirs));
+    }
+    let fillers = connections.iter_mut().enumerate().map(async |(at, (dialled, ..))| {
+        let mut streams = Vec::new();
+        for _ in 1..limits::STREAMS_PER_CONNECTION {
+            streams.push(open(dialled).await);
+        }
+        let window = if at < wide { limits::WIDE_CONNECTION_WINDOW_BYTES } else { limits::CONNECTION_WINDOW_BYTES };
+        // Credit is given in steps of an eighth.
+        (fill(&mut streams, u64::from(window) / 4 * 3).await, streams)
+    });
+    soon(join_all(fillers)).await.into_iter().map(|(written, _)| written).collect()
+}
+
 #[test]
-fn peers_that_fill_all_their_streams_take_no_more_than_their_connections_windows() {
-    const PEERS: usize = 20;
+fn peers_that_fill_all_their_streams_take_no_more_than_their_windows_of_which_some_are_wide() {
+    const WIDE: usize = limits::WIDE_CONNECTIONS;
     smol::block_on(async {
-        let mut b = Node::new();
-        let (_, address) = b.listen(V4).await;
-        let nodes: Vec<Node> = (0..PEERS).map(|_| Node::new()).collect();
-        let fillers = nodes.iter().map(|node| async {
-            let (_, mut connection) = node.dial(&address).await.unwrap();
-            let mut streams = Vec::new();
-            for _ in 0..limits::STREAMS_PER_CONNECTION {
-                streams.push(open(&mut connection).await);
-            }
-            let written = fill(&mut streams, limits::CONNECTION_WINDOW_BYTES.into()).await;
-            // They stay open until all are full.
-            (written, connection, streams)
-        });
-        let full = soon(join_all(fillers)).await;
-        for _ in 0..PEERS {
-            b.accept().await;
-        }
-        for (written, ..) in full {
-            assert!(written <= u64::from(limits::CONNECTION_WINDOW_BYTES) + limits::SEND_WINDOW_BYTES, "{written}");
-        }
+        let full = filled(20, false, 0).await;
+        assert!(full.iter().all(|written| *written <= NARROW_BYTES), "{full:?}");
+        let full = filled(WIDE + 4, true, WIDE).await;
+        assert!(full[..WIDE].iter().all(|written| *written <= WIDE_BYTES), "{full:?}");
+        assert!(full[WIDE..].iter().all(|written| *written <= NARROW_BYTES), "{full:?}");
     });
 }
 
