@@ -5,10 +5,7 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
 };
 
 use rustix::{
@@ -22,6 +19,7 @@ use super::{
     errors::at,
     files::{Temp, remove_file, sync_folder},
     groups::Groups,
+    partial::{Claim, Partial},
     paths::Folder,
     record::Location,
     tree::Tree,
@@ -44,66 +42,7 @@ pub struct Download {
     unsynced_bytes: u64,
 }
 
-/// What is known of a download, running or not.
-pub(super) struct Partial {
-    groups: Mutex<Groups>,
-    running: AtomicBool,
-}
-
-impl Partial {
-    fn new(groups: Groups) -> Arc<Self> {
-        Arc::new(Self { groups: Mutex::new(groups), running: AtomicBool::new(false) })
-    }
-
-    fn groups(&self) -> MutexGuard<'_, Groups> {
-        // Each change is complete in itself.
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn size(&self) -> u64 {
-        self.groups().size
-    }
-
-    pub(super) fn verified_bytes(&self) -> u64 {
-        self.groups().verified_bytes()
-    }
-
-    pub(super) fn verified_ranges(&self) -> Vec<Range<u64>> {
-        self.groups().ranges(true)
-    }
-}
-
 impl Store {
-    pub(super) fn part_path(&self, id: &ContentId) -> PathBuf {
-        self.0.incoming.join(format!("{id}.part"))
-    }
-
-    fn bits_path(&self, id: &ContentId) -> PathBuf {
-        self.0.incoming.join(format!("{id}.bits"))
-    }
-
-    /// Finds the downloads that earlier runs began. One without bits had no checkpoint yet, or lost them: what is in it is
-    /// found when it is resumed.
-    pub(super) fn load_partials(&self) -> Result<(), StoreError> {
-        let folder = &self.0.incoming;
-        for entry in std::fs::read_dir(folder).map_err(at(folder))? {
-            let path = entry.map_err(at(folder))?.path();
-            let Some(id) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()) else { continue };
-            let (part, bits) = (self.part_path(&id), self.bits_path(&id));
-            match part.metadata() {
-                Ok(metadata) if path == part => {
-                    let saved = std::fs::read(&bits).ok().and_then(|bytes| Groups::from_bytes(&id, &bytes));
-                    let groups = saved.unwrap_or_else(|| Groups::none(metadata.len()));
-                    self.partials().insert(id, Partial::new(groups));
-                }
-                Ok(_) => {}
-                // Bits without the bytes that they speak of are worth nothing.
-                Err(_) => remove_file(&path)?,
-            }
-        }
-        Ok(())
-    }
-
     /// Starts or resumes a download. What an earlier run wrote after its last checkpoint is verified again, from disk.
     ///
     /// `Busy` if it is under way already, `AlreadyHere` if the blob is complete, `WrongSize` if another size was proven,
@@ -220,15 +159,6 @@ impl Store {
         remove_file(&self.part_path(id))?;
         drop(partials);
         if self.0.index.record(id)?.is_none() { self.drop_outboard(id) } else { Ok(()) }
-    }
-}
-
-/// The right to be the one download of a blob.
-struct Claim(Arc<Partial>);
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Release);
     }
 }
 

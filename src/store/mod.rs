@@ -35,6 +35,7 @@ mod groups;
 mod import;
 mod index;
 mod lock;
+mod partial;
 mod paths;
 mod place;
 mod record;
@@ -65,11 +66,11 @@ pub use paths::LibraryPath;
 pub use small::{PutOutcome, SmallBlob};
 
 use crate::content::ContentId;
-use download::Partial;
 use errors::at;
 use files::Roots;
 use index::Index;
 use lock::Lock;
+use partial::Partial;
 use record::Record;
 
 /// The store of one data folder, for all threads of the process. Clones are the same store.
