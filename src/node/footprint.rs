@@ -19,7 +19,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// How often freed memory is given back, if anything has happened.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Starts this program over with [`SETTINGS`] in its environment, in the same process. What the user has set is kept.
+/// Starts this program over with `SETTINGS` in its environment, in the same process. What the user has set is kept.
 ///
 /// Returns if all of them are there, or if the system does not let a program start itself: larger, it works as well.
 pub fn restart_with_settings() {
