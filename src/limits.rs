@@ -81,6 +81,8 @@ pub mod follow {
     pub const SMALL_LANES: usize = 2;
     /// Peers that large blobs come from at the same time; the others wait.
     pub const LARGE_LANES: usize = 4;
+    /// What is held is counted anew at most this often when files are found damaged.
+    pub const RECOUNT_MS: u64 = 1_000;
     /// Small blobs asked for in one go.
     pub const SMALL_WANTS: usize = 256;
     /// Notices kept at a time.

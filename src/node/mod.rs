@@ -9,7 +9,7 @@ mod peering;
 mod state;
 mod uploads;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use smol::channel::{Sender, bounded};
 use thiserror::Error;
@@ -27,6 +27,7 @@ use crate::{
         Library,
         follow::{Follower, Only, Policy},
     },
+    limits,
     network::{self, Network, NetworkError, identity::Keypair, mdns, tls::CipherPolicy},
     peers::{self, PeerManager, Source},
     status::NodeStatus,
@@ -159,6 +160,8 @@ async fn watch_faults(library: Arc<Library>) {
         if let Err(error) = smol::unblock(move || library.rescan()).await {
             log::warn!("looking for what is missing: {error}");
         }
+        // A disk that is gone gives a fault for every file that anybody asks for, and each look counts all files.
+        smol::Timer::after(Duration::from_millis(limits::follow::RECOUNT_MS)).await;
     }
 }
 
