@@ -81,9 +81,12 @@ impl Store {
     pub fn commit(&self, imported: Vec<Imported>) -> Result<(), StoreError> {
         let mut located = Vec::with_capacity(imported.len());
         let mut folders: Vec<PathBuf> = Vec::new();
+        // All are synced before the first is named: a sync after a new name would wait for a journal commit of its own.
+        for copy in imported.iter().filter_map(|import| import.copy.as_ref()) {
+            copy.file.sync_all().map_err(at(&copy.path))?;
+        }
         for mut import in imported {
             if let Some(copy) = import.copy.take() {
-                copy.file.sync_all().map_err(at(&copy.path))?;
                 let path = std::mem::take(&mut import.location.path);
                 import.location = self.name_file(&copy, &path, &import.id, &mut folders)?;
             }
