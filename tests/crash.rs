@@ -27,7 +27,8 @@ use support::{
     node::{DEADLINE, Node, Place},
 };
 
-const DISK_BYTES: u64 = 256 << 20;
+/// A mirror keeps what its publisher withdraws: it grows with every round.
+const DISK_BYTES: u64 = 1 << 30;
 /// After a cut in the middle of work the next one comes later: so about as many fall there as at its end.
 const LATER: f64 = 1.1;
 
@@ -329,6 +330,9 @@ impl<'a> Publisher<'a> {
                 let owned = *other == COPIES || holds(&books.join(&path), &id);
                 assert!(item["held"] == true || !owned, "{LOST}: {other}/{path} after {done}");
             }
+            for (path, id) in files_in(&copies) {
+                assert!(shelf.files.values().any(|listed| *listed == id), "left behind: {other}/{path} by {done}");
+            }
             if let Some(collection) = found.get(*other) {
                 let version = collection["version"].as_u64().unwrap();
                 assert!(version >= shelf.version, "{other} went back to version {version} after {done}");
@@ -490,6 +494,9 @@ impl<'a> Mirror<'a> {
         for path in &self.unwanted {
             let file = self.disk_library().join(path);
             assert!(!held.offered.contains_key(path) && !file.exists(), "what was removed is back: {path}");
+        }
+        for (path, id) in files_in(&self.disk_library()) {
+            assert!(held.ids.contains_key(&id), "left behind: {path}");
         }
         for (path, id) in &held.offered {
             assert!(holds(&self.disk_library().join(path), id), "wrong bytes: {path} is not {id}");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    Library, LibraryError, Listed, Root, Summary,
+    Library, LibraryError, Listed, Root, Summary, editions,
     item::Item,
     manifest::{Builder, Draft, Items, Manifest, ManifestError, delete},
     names,
@@ -51,7 +51,7 @@ impl Library {
         Ok(Own { key, name, folder })
     }
 
-    /// Remembers a collection of this node, and what it comes from: an add that is cut short is gone on with, not begun anew.
+    /// Remembers a collection of this node, and what it comes from: an add is under way.
     pub(super) fn remember(
         &self,
         own: &Own,
@@ -59,6 +59,7 @@ impl Library {
     ) -> Result<(), LibraryError> {
         let mut record = self.record(&own.key).unwrap_or_default();
         (record.name, record.folder) = (own.name.to_string(), own.folder.clone());
+        record.unfinished = true;
         self.note(&own.key, |notes| {
             notes.record = record.clone();
             notes.add_sources(sources);
@@ -162,16 +163,20 @@ impl Library {
         }
         let folder = self.choose_folder(&key, &root.name)?;
         let sealed = draft.seal(root_bytes, &folder)?;
-        self.keep_withdrawn(&key, Some(sealed.open()?))?;
+        let over = self.keep_withdrawn(&key, Some(sealed.open()?))?;
         sealed.install(&self.manifest_path(&key, "manifest"))?;
+        let files = over.iter().flat_map(|old| editions::files_of(self, &folder, old));
+        self.store.remove(&files.collect::<Vec<_>>())?;
         record.held_items = record.held_items.min(root.items);
         record.held_bytes = record.held_bytes.min(root.bytes);
         self.list(root, &folder, record)?;
         Ok(Adopted::Newest)
     }
 
-    /// Writes down what of the present version and of the kept items is held and not offered in `new`.
-    fn keep_withdrawn(&self, key: &CollectionKey, new: Option<Manifest>) -> Result<(), LibraryError> {
+    /// Writes down what of the present version and of the kept items is held and not offered in `new`. Returns the kept
+    /// items whose place others took.
+    fn keep_withdrawn(&self, key: &CollectionKey, new: Option<Manifest>) -> Result<Vec<Item>, LibraryError> {
+        let mut over = Vec::new();
         let (mut old, mut kept, mut new) = (Items::of(self.manifest(key)?), Items::of(self.kept(key)?), Items::of(new));
         let mut builder = Builder::create(self.manifest_path(key, "kept.draft"))?;
         loop {
@@ -183,15 +188,20 @@ impl Library {
             let offered = new.seek(&path)?;
             let differs = |item: &Item| offered.as_ref().is_none_or(|offered| offered.id != item.id);
             let (old, kept) = (old.seek(&path)?, kept.seek(&path)?);
+            let kept = kept.filter(differs);
             let withdrawn = match old.filter(differs) {
-                Some(item) if self.is_held(&item.id)? => Some(item),
-                _ => kept.filter(differs),
+                Some(item) if self.is_held(&item.id)? => {
+                    over.extend(kept.filter(|kept| kept.id != item.id));
+                    Some(item)
+                }
+                _ => kept,
             };
             if let Some(item) = withdrawn {
                 builder.push(&item)?;
             }
         }
-        self.install_kept(key, builder)
+        self.install_kept(key, builder)?;
+        Ok(over)
     }
 
     fn install_kept(&self, key: &CollectionKey, builder: Builder) -> Result<(), LibraryError> {
@@ -241,7 +251,7 @@ impl Library {
     }
 
     /// What is remembered of a collection, or what its manifest says if that was lost.
-    fn record(&self, key: &CollectionKey) -> Option<Record> {
+    pub(super) fn record(&self, key: &CollectionKey) -> Option<Record> {
         let state = self.lock();
         let of_manifest = |listed: &Listed| Record {
             folder: listed.folder.clone(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Item, Library, LibraryError, names};
+use super::{Item, Library, LibraryError, names, publish::copy_path};
 use crate::{
     content::ContentId,
     store::{LibraryPath, StoreError},
@@ -11,6 +11,13 @@ use crate::{
 /// Where it waits below the library.
 pub(super) fn waiting_path(folder: &str, path: &str, old: &ContentId) -> Option<LibraryPath> {
     LibraryPath::new(&format!("{folder}/{}", names::apart_path(path, &old.to_string())))
+}
+
+/// The files that it may have: under its name, and where it waits.
+pub(super) fn files_of(library: &Library, folder: &str, old: &Item) -> impl Iterator<Item = (ContentId, PathBuf)> {
+    let (root, id) = (library.store().library(), old.id);
+    let names = [copy_path(folder, &old.path), waiting_path(folder, &old.path, &id)];
+    names.into_iter().flatten().map(move |name| (id, root.join(name.as_str())))
 }
 
 /// Moves it from `path` to where it waits, unless it is there. Returns where that is; none if it is at neither.

@@ -24,6 +24,7 @@ mod root;
 mod search;
 mod serve;
 mod state;
+mod sweep;
 mod wait;
 mod words;
 

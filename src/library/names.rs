@@ -92,6 +92,11 @@ pub(super) fn apart_path(path: &str, reason: &str) -> String {
     changed(path, &[path.as_bytes(), b"\0", reason.as_bytes()].concat())
 }
 
+/// Where a file goes whose name differs from that of another in case alone, where case is ignored.
+pub(super) fn case_path(path: &str) -> String {
+    apart_path(path, "case")
+}
+
 /// The path made safe, with a hash of `of` in its last component.
 fn changed(path: &str, of: &[u8]) -> String {
     let components: Vec<&str> = path.split('/').collect();

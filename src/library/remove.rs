@@ -65,6 +65,7 @@ impl Library {
         if gone.is_empty() && *what != Remove::Collection {
             return Err(LibraryError::NoItem);
         }
+        self.set_unfinished(key, true)?;
         if summary.mine {
             let own = Own { key: *key, name: Text::cut(&summary.name), folder: summary.folder.clone() };
             self.publish(&own, &BTreeMap::new(), &mut |item| !what.covers(item))?;
@@ -83,6 +84,7 @@ impl Library {
         self.note(key, |notes| {
             notes.retain_sources(|at| *what != Remove::Collection && *what != Remove::Path(at.to_owned()));
         })?;
+        self.set_unfinished(key, false)?;
         self.recount(key)?;
         Ok(removed)
     }
@@ -115,7 +117,7 @@ impl Library {
     }
 
     /// What the other collections of this node come from.
-    fn other_sources(&self, key: &CollectionKey) -> Result<Vec<PathBuf>, LibraryError> {
+    pub(super) fn other_sources(&self, key: &CollectionKey) -> Result<Vec<PathBuf>, LibraryError> {
         let mut sources = Vec::new();
         for other in self.collections().iter().filter(|other| other.mine && other.key != *key) {
             sources.extend(self.notes(&other.key)?.sources().into_values());
@@ -123,7 +125,7 @@ impl Library {
         Ok(sources)
     }
 
-    fn drop_mirror(&self, key: &CollectionKey) -> Result<(), LibraryError> {
+    pub(super) fn drop_mirror(&self, key: &CollectionKey) -> Result<(), LibraryError> {
         let _writing = self.start_writing();
         let mut record = self.lock().records.get(key).cloned().unwrap_or_default();
         record.unwanted = true;

@@ -36,6 +36,8 @@ pub(super) struct Record {
     pub held_items: u64,
     /// Their bytes.
     pub held_bytes: u64,
+    /// Whether an add or a removal is under way, or was cut short.
+    pub unfinished: bool,
 }
 
 /// All that is remembered of one collection.

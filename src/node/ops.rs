@@ -52,6 +52,9 @@ pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
         library.restore(&mut |path| log::debug!("found {}", path.display()))?;
         library.store().set_rebuilt()?;
     }
+    if let Err(error) = library.sweep() {
+        log::warn!("what work that was cut short left behind stays for now: {error}");
+    }
     Ok((library, keypair))
 }
 

@@ -23,6 +23,7 @@ use super::{
     paths::Folder,
     record::Location,
     tree::Tree,
+    unfinished::{Doing, Noted},
 };
 use crate::{
     content::ContentId,
@@ -314,6 +315,9 @@ impl Store {
                 Ok((download, to))
             })
             .collect();
+        let whole = synced.iter().flatten();
+        let noted: Vec<_> = whole.map(|(it, to)| Noted::named(it.id, to.as_str().as_bytes())).collect();
+        self.note(Doing::Naming, &noted, true)?;
         let (mut folders, mut named) = (Vec::new(), Vec::new());
         let mut outcomes: Vec<Result<(), WriteError>> = Vec::new();
         for synced in synced {
@@ -325,6 +329,7 @@ impl Store {
         }
         self.sync_folders(folders)?;
         self.record(named.iter().map(|(it, location)| (it.id, it.size(), location.clone())).collect())?;
+        self.note(Doing::Naming, &noted, false)?;
         named.into_iter().for_each(|(download, _)| download.forget());
         Ok(outcomes)
     }

@@ -17,6 +17,7 @@ use super::{
     paths::{Folder, open_regular},
     record::{LIBRARY, Location, Record, mtime_ns},
     tree,
+    unfinished::{Doing, Noted},
 };
 use crate::{content::ContentId, limits::NO_OUTBOARD_BYTES};
 
@@ -79,6 +80,10 @@ impl Store {
 
     /// Puts imports into the index; durable when it returns.
     pub fn commit(&self, imported: Vec<Imported>) -> Result<(), StoreError> {
+        let copies = imported.iter().filter(|import| import.copy.is_some());
+        let named: Vec<_> = copies.map(|import| Noted::named(import.id, &import.location.path)).collect();
+        // Until they are in the index: a power cut must not leave files that nobody knows.
+        self.note(Doing::Naming, &named, true)?;
         let mut located = Vec::with_capacity(imported.len());
         let mut folders: Vec<PathBuf> = Vec::new();
         // All are synced before the first is named: a sync after a new name would wait for a journal commit of its own.
@@ -96,7 +101,8 @@ impl Store {
             located.push((import.id, import.size, import.location));
         }
         self.sync_folders(folders)?;
-        self.record(located)
+        self.record(located)?;
+        self.note(Doing::Naming, &named, false)
     }
 
     /// Whether the index knows this file as one that holds the blob, and size, time of change and inode are as they were.

@@ -7,7 +7,7 @@
 //! | `R`, number u32 BE | an absolute folder that in-place files are below |
 //! | `C` | postcard [`Count`], written with every change of the pages: one that does not fit them shows that some were lost |
 //! | `B`, first 12 bits of the id as u16 BE, slot | a page: postcard `Vec<Record>`, sorted by id |
-//! | `D`, key | a file that is being removed, see `remove` |
+//! | `D`, `N`, key | a file that is being removed, or named: see `remove` |
 //!
 //! Many records share a page, for sled's memory follows the number of its own records, not their bytes.
 //!
@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     errors::{StoreError, at},
     record::{Record, encode},
+    unfinished::Doing,
 };
 use crate::{
     content::ContentId,
@@ -267,19 +268,24 @@ impl Index {
         self.write(&mut self.lock(), vec![(key, Some(folder.to_vec()))])
     }
 
-    /// The keys of the files that are being removed.
-    pub(super) fn doomed(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// The keys of the files that something is being done with.
+    pub(super) fn noted(&self, what: Doing) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut keys = Vec::new();
-        self.scan(b"D", &mut |key, _| {
+        self.scan(&[what as u8], &mut |key, _| {
             keys.push(key.to_vec());
             Ok(true)
         })?;
         Ok(keys)
     }
 
-    /// Notes that files are being removed, or no longer; durable when it returns.
-    pub(super) fn doom(&self, keys: impl Iterator<Item = Vec<u8>>, stands: bool) -> Result<(), StoreError> {
-        let changes = keys.map(|key| ([b"D", &*key].concat(), stands.then(Vec::new))).collect();
+    /// Notes that something is being done with files, or no longer; durable when it returns.
+    pub(super) fn note(
+        &self,
+        what: Doing,
+        keys: impl Iterator<Item = Vec<u8>>,
+        stands: bool,
+    ) -> Result<(), StoreError> {
+        let changes = keys.map(|key| ([&[what as u8], &*key].concat(), stands.then(Vec::new))).collect();
         self.write(&mut self.lock(), changes)
     }
 

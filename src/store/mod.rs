@@ -42,6 +42,7 @@ mod record;
 mod remove;
 mod small;
 mod tree;
+mod unfinished;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -85,6 +86,8 @@ struct Shared {
     roots: RwLock<Roots>,
     /// Downloads that were begun and not finished.
     partials: Mutex<HashMap<ContentId, Arc<Partial>>>,
+    /// See [`Store::found`].
+    found: Mutex<Vec<PathBuf>>,
     /// Held while names in the library change.
     naming: Mutex<()>,
     next_temp: AtomicU64,
@@ -201,6 +204,7 @@ impl Store {
             index,
             roots: RwLock::new(roots),
             partials: Mutex::default(),
+            found: Mutex::default(),
             naming: Mutex::default(),
             next_temp: AtomicU64::new(0),
             faults: smol::channel::bounded(1),
@@ -208,7 +212,8 @@ impl Store {
         }));
         store.clean_temporary_files()?;
         store.load_partials()?;
-        store.finish_removals()?;
+        let found = store.finish_unfinished()?;
+        *store.0.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(store)
     }
 
@@ -221,6 +226,12 @@ impl Store {
     /// Writes down that the index was filled again.
     pub fn set_rebuilt(&self) -> Result<(), StoreError> {
         self.0.index.set_filled()
+    }
+
+    /// Files of the library that a power cut left with a name and without a record, and that have one since the store was
+    /// opened: perhaps nobody lists them. They are told once.
+    pub fn found(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.0.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Becomes ready whenever a file was found missing, changed or damaged since it was last asked: while it was read for a

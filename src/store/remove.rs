@@ -1,8 +1,7 @@
 //! Taking files away from blobs.
 //!
 //! In this order, each step durable before the next: a note of what is to go, the records without it, the files' names, and
-//! the end of the note. So a record never promises a file that was deleted, and no file stays that no record knows: what a
-//! power cut interrupts is completed when the store is opened.
+//! the end of the note. So a record never promises a file that was deleted, and no file stays that no record knows.
 
 use std::{
     ffi::OsStr,
@@ -18,28 +17,9 @@ use super::{
     paths::Folder,
     place::holds,
     record::{LIBRARY, Record},
+    unfinished::{Doing, Noted},
 };
 use crate::{content::ContentId, limits::store::SMALL_FILES_PER_SYNC};
-
-/// A file of a blob, as it is noted.
-pub(super) struct Doomed {
-    pub(super) id: ContentId,
-    pub(super) root: u32,
-    /// Below the root.
-    pub(super) path: Vec<u8>,
-}
-
-impl Doomed {
-    fn to_key(&self) -> Vec<u8> {
-        [&self.id.0[..], &self.root.to_be_bytes(), &self.path].concat()
-    }
-
-    fn from_key(key: &[u8]) -> Option<Self> {
-        let (id, rest) = key.split_first_chunk()?;
-        let (root, path) = rest.split_first_chunk()?;
-        Some(Self { id: ContentId(*id), root: u32::from_be_bytes(*root), path: path.to_vec() })
-    }
-}
 
 impl Store {
     /// Takes files away from blobs; with the last of its files goes a blob. A file in the library is deleted unless somebody
@@ -51,41 +31,18 @@ impl Store {
             for (id, path) in round {
                 let path = std::path::absolute(path).map_err(at(path))?;
                 let known = self.known_root_of(&path);
-                doomed.extend(known.map(|(root, path)| Doomed { id: *id, root, path }));
+                doomed.extend(known.map(|(root, path)| Noted { id: *id, root, path }));
             }
-            self.note(&doomed, true)?;
+            self.note(Doing::Removal, &doomed, true)?;
             let records = self.take_locations(&doomed)?;
             self.delete(&doomed, &records)?;
-            self.note(&doomed, false)?;
+            self.note(Doing::Removal, &doomed, false)?;
         }
         Ok(())
     }
 
-    /// Completes what a power cut interrupted. A file that can't be deleted stays, with a warning.
-    pub(super) fn finish_removals(&self) -> Result<(), StoreError> {
-        let keys = self.0.index.doomed()?;
-        let mut doomed: Vec<_> = keys.iter().filter_map(|key| Doomed::from_key(key)).collect();
-        let mut begun = Vec::with_capacity(doomed.len());
-        for file in &doomed {
-            let record = self.0.index.record(&file.id)?;
-            begun.push(record.is_none_or(|record| !record.locations.iter().any(|it| it.is_at(file.root, &file.path))));
-        }
-        let mut begun = begun.into_iter();
-        doomed.retain(|_| begun.next().is_some_and(|begun| begun));
-        for file in &doomed {
-            if let Err(error) = self.delete(std::slice::from_ref(file), &[None]) {
-                log::warn!("a file that was being removed stays: {error}");
-            }
-        }
-        self.0.index.doom(keys.into_iter(), false)
-    }
-
-    pub(super) fn note(&self, doomed: &[Doomed], stands: bool) -> Result<(), StoreError> {
-        self.0.index.doom(doomed.iter().map(Doomed::to_key), stands)
-    }
-
     /// Takes the files out of their records; what the records were before.
-    pub(super) fn take_locations(&self, doomed: &[Doomed]) -> Result<Vec<Option<Record>>, StoreError> {
+    pub(super) fn take_locations(&self, doomed: &[Noted]) -> Result<Vec<Option<Record>>, StoreError> {
         let ids: Vec<_> = doomed.iter().map(|file| file.id).collect();
         let (mut records, mut next) = (Vec::with_capacity(ids.len()), doomed.iter());
         self.0.index.change(&ids, &mut |_, old| {
@@ -99,7 +56,7 @@ impl Store {
     }
 
     /// Deletes the library files among these that hold their blob, and the outboards of blobs that are gone.
-    fn delete(&self, doomed: &[Doomed], records: &[Option<Record>]) -> Result<(), StoreError> {
+    pub(super) fn delete(&self, doomed: &[Noted], records: &[Option<Record>]) -> Result<(), StoreError> {
         let mut folders = Vec::new();
         for (file, record) in doomed.iter().zip(records) {
             if file.root == LIBRARY {

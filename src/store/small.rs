@@ -4,7 +4,13 @@ use std::{os::unix::fs::FileExt, path::PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::{LibraryPath, Store, StoreError, errors::at, files::Temp, record::Location};
+use super::{
+    LibraryPath, Store, StoreError,
+    errors::at,
+    files::Temp,
+    record::Location,
+    unfinished::{Doing, Noted},
+};
 use crate::{content::ContentId, limits::store::SMALL_FILES_PER_SYNC};
 
 /// A blob in memory, and where it is to stand. For blobs of at most
@@ -52,6 +58,9 @@ impl Store {
         for temp in temps.iter().flatten() {
             temp.file.sync_all().map_err(at(&temp.path))?;
         }
+        let named = round.iter().zip(&temps).filter(|(_, temp)| temp.is_some());
+        let named: Vec<_> = named.map(|(blob, _)| Noted::named(blob.id, blob.to.as_str().as_bytes())).collect();
+        self.note(Doing::Naming, &named, true)?;
         for (blob, temp) in round.iter().zip(&temps) {
             let Some(temp) = temp else {
                 outcomes.push(PutOutcome::Corrupt);
@@ -66,7 +75,8 @@ impl Store {
             }
         }
         self.sync_folders(folders)?;
-        self.record(located)
+        self.record(located)?;
+        self.note(Doing::Naming, &named, false)
     }
 
     /// None if the bytes are wrong.

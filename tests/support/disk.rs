@@ -29,7 +29,7 @@ impl Disk {
         run(Command::new("mount").args(["--make-rprivate", "/"]));
         File::create_new(image).and_then(|file| file.set_len(bytes)).expect("a test's own folder");
         // Made whole at once: no thread of the kernel goes on writing.
-        let whole = ["-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        let whole = ["-q", "-m", "0", "-N", "16384", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
         run(Command::new("mkfs.ext4").args(whole).arg(image));
         fs::create_dir_all(folder).expect("a test's own folder");
         let disk = Self { image: image.to_owned(), folder: folder.to_owned() };

@@ -9,7 +9,6 @@ use crate::{
         Item, Library, LibraryError, Summary, editions,
         manifest::{Items, Manifest},
         names,
-        publish::copy_path,
     },
     status::NoticeLevel,
     store::{BlobState, LibraryPath, StoreError},
@@ -133,7 +132,7 @@ fn has_room(library: &Library, bytes: u64) -> Result<bool, LibraryError> {
 /// Gives a blob that is here the name that this item has, unless it has it.
 fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::PathBuf]) -> Result<(), LibraryError> {
     let root = library.store().library();
-    let ways = [names::file_path(&item.path), names::apart_path(&item.path, CASE)];
+    let ways = [names::file_path(&item.path), names::case_path(&item.path)];
     let stands = |way: &String| {
         let path = root.join(&summary.folder).join(way);
         // Beyond some names of one blob the store does not write them down.
@@ -148,13 +147,15 @@ fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::
         // Its files are gone: it is marked, and fetched in the next pass.
         Err(StoreError::NotFound(id)) => drop(library.store().verify(&id, &mut |_| ControlFlow::Continue(()))?),
         Err(error) => log::warn!("{}: {error}", item.path),
-        Ok(()) => {}
+        Ok(()) => {
+            // It may have waited as an earlier edition that its publisher brought back.
+            let waiting = editions::waiting_path(&summary.folder, &item.path, &item.id);
+            let waiting = waiting.map(|path| root.join(path.as_str())).filter(|path| paths.contains(path));
+            library.store().remove(&waiting.map(|path| (item.id, path)).into_iter().collect::<Vec<_>>())?;
+        }
     }
     Ok(())
 }
-
-/// Tells the file of a path apart from one whose name differs in case alone.
-const CASE: &str = "case";
 
 /// Where the file of an item goes. On a file system that ignores case, a file whose name differs in case alone is not
 /// ours to set aside.
@@ -163,7 +164,7 @@ fn free_path(library: &Library, folder: &str, path: &str) -> Option<LibraryPath>
     if !library.store().is_taken(&plain) {
         return Some(plain);
     }
-    LibraryPath::new(&format!("{folder}/{}", names::apart_path(path, CASE)))
+    LibraryPath::new(&format!("{folder}/{}", names::case_path(path)))
 }
 
 /// Moves an earlier edition that has this item's name out of the way: it is ours, not a reader's. It stays readable until
@@ -192,15 +193,8 @@ pub(super) fn settle(library: &Library, key: &CollectionKey) -> Result<(), Libra
             }
         }
         if !over.is_empty() {
-            let root = library.store().library();
-            let ways = over.iter().flat_map(|old| {
-                let ways = [
-                    copy_path(&summary.folder, &old.path),
-                    editions::waiting_path(&summary.folder, &old.path, &old.id),
-                ];
-                ways.into_iter().flatten().map(|way| (old.id, root.join(way.as_str())))
-            });
-            library.store().remove(&ways.collect::<Vec<_>>())?;
+            let files = over.iter().flat_map(|old| editions::files_of(library, &summary.folder, old));
+            library.store().remove(&files.collect::<Vec<_>>())?;
             library.prune_kept(key, &mut |old| over.iter().all(|gone| (&gone.path, gone.id) != (&old.path, old.id)))?;
         }
     }

@@ -104,6 +104,9 @@ impl Library {
         events: &mut dyn FnMut(AddEvent) -> ControlFlow<()>,
     ) -> Result<AddReport, LibraryError> {
         let plan = sources::plan(self, request)?;
-        adder::Adder::new(self, request.copy, plan.own, events)?.run(&plan.sources)
+        let key = plan.own.key;
+        let report = adder::Adder::new(self, request.copy, plan.own, events)?.run(&plan.sources)?;
+        self.set_unfinished(&key, false)?;
+        Ok(report)
     }
 }

@@ -30,8 +30,8 @@ fn long_values_never_reach_sled() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path());
     let keys = [b"good".to_vec(), vec![0; VALUE_BYTES]];
-    assert!(matches!(store.0.index.doom(keys.into_iter(), true), Err(StoreError::TooLarge { .. })));
-    assert_eq!(store.0.index.doomed().unwrap(), Vec::<Vec<u8>>::new(), "nothing of it was written");
+    assert!(matches!(store.0.index.note(Doing::Removal, keys.into_iter(), true), Err(StoreError::TooLarge { .. })));
+    assert_eq!(store.0.index.noted(Doing::Removal).unwrap(), Vec::<Vec<u8>>::new(), "nothing of it was written");
     // The longest paths, and ids of one bucket, push records into further pages.
     let (base, part) = (dir.path().join("deep"), "x".repeat(250));
     let mut ids = Vec::new();

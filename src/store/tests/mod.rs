@@ -19,7 +19,7 @@ use std::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::*;
+use super::{unfinished::Doing, *};
 use crate::limits::{GROUP_BYTES, store::VALUE_BYTES, wire::DATA_BYTES};
 
 fn open(data: &Path) -> Store {

@@ -158,11 +158,11 @@ fn a_removal_that_was_cut_short_is_completed_or_did_not_begin() {
     }
     let doomed = |at: usize| {
         let path = ["begun", "noted"].map(|name| format!("c/{name}").into_bytes())[at].clone();
-        [remove::Doomed { id: ids[at], root: record::LIBRARY, path }]
+        [unfinished::Noted { id: ids[at], root: record::LIBRARY, path }]
     };
-    store.note(&doomed(0), true).unwrap();
+    store.note(Doing::Removal, &doomed(0), true).unwrap();
     store.take_locations(&doomed(0)).unwrap();
-    store.note(&doomed(1), true).unwrap();
+    store.note(Doing::Removal, &doomed(1), true).unwrap();
     drop(store);
     for _ in 0..2 {
         let store = open(dir.path());
