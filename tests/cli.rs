@@ -70,7 +70,8 @@ fn text(bytes: &[u8]) -> String {
 fn help_names_every_command_and_exit_code() {
     let home = Home::new();
     let help = home.ok(&["--help"]);
-    let commands = ["run", "add", "ls", "rm", "get", "verify", "status", "peers", "id", "config", "completion"];
+    let commands =
+        ["run", "add", "ls", "rm", "get", "verify", "doctor", "status", "peers", "id", "config", "completion"];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing: {help}");
         assert!(home.ok(&[command, "--help"]).contains("Usage: allibrary"), "{command}");

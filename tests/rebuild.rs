@@ -171,3 +171,39 @@ fn rebuild(rounds: u32) {
     assert!(!data.join("library/Mirrored/3.txt").exists() && !data.join("library/Dropped").join("0.txt").exists());
     drop((node, publisher));
 }
+
+/// sled may drop what it wrote last and say nothing, if it was damaged.
+#[test]
+fn the_doctor_finds_what_an_index_that_went_back_has_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::here(folder.path());
+    let (data, [copies, shared]) =
+        (folder.path().join("node"), ["Copies", "Shared"].map(|name| folder.path().join(name)));
+    let add = |number: u32| {
+        for books in [&copies, &shared] {
+            fs::create_dir_all(books).unwrap();
+            fs::write(books.join(format!("{number}.bin")), format!("{number}").repeat(100_000)).unwrap();
+            fs::write(books.join(format!("{number}.txt")), format!("{} {number}", books.display())).unwrap();
+        }
+        place.ok(&["add", "--copy", copies.to_str().unwrap()]);
+        place.ok(&["add", shared.to_str().unwrap()]);
+    };
+    add(1);
+    let old = files_below(&data.join("index"));
+    add(2);
+    let before = listing(&place);
+    assert_eq!(place.json(&["doctor"]).iter().filter(|line| line["event"] == "found").count(), 0);
+
+    put_index(&data, &old);
+    assert_ne!(listing(&place), before, "the old index does not know the new files");
+    let said = place.ok(&["doctor"]);
+    assert_eq!(said.matches("found again: ").count(), 4, "{said}");
+    assert!(said.contains("0 damaged"), "{said}");
+    assert_eq!(listing(&place), before);
+
+    // And damage that is there.
+    fs::write(data.join("library/Copies/1.txt"), "something else").unwrap();
+    let output = place.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1.txt"));
+}

@@ -6,6 +6,7 @@
 mod add;
 mod completion;
 mod config;
+mod doctor;
 mod failure;
 mod get;
 mod id;
@@ -62,6 +63,7 @@ enum Command {
     Rm(rm::Rm),
     Get(get::Get),
     Verify(verify::Verify),
+    Doctor(doctor::Doctor),
     Status(status::Status),
     Peers(peers::Peers),
     Id(id::Id),
@@ -99,6 +101,7 @@ impl Cli {
             Command::Rm(rm) => rm.run(&global.load_and_log()?, out),
             Command::Get(get) => get.run(&global.load_and_log()?, out),
             Command::Verify(verify) => verify.run(&global.load_and_log()?, out),
+            Command::Doctor(doctor) => doctor.run(&global.load_and_log()?, out),
             Command::Status(status) => status.run(&global.load_and_log()?, out),
             Command::Peers(peers) => peers.run(&global.load_and_log()?, out),
             Command::Id(id) => id.run(&global.load_and_log()?, out),

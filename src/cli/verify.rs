@@ -21,25 +21,29 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, config: &Config, out: &mut Out) -> Result<(), Failure> {
-        let mut found = 0;
-        let request = Request::Verify { ids: self.ids.clone() };
-        progress::perform(config, request, out, &mut |reply, out| {
-            if let Reply::Checked { damaged, .. } = reply {
-                found = damaged;
-            }
-            tell(&reply, out)
-        })?;
-        match found {
-            0 => Ok(()),
-            found => {
-                let are = if found == 1 { "is" } else { "are" };
-                let message = format!(
-                    "{} {are} damaged or gone, and no longer served; restore the files and add them again, or let this \
+        check(config, Request::Verify { ids: self.ids.clone() }, out)
+    }
+}
+
+/// Has the files checked, and tells of those that are not as they should be.
+pub(super) fn check(config: &Config, request: Request, out: &mut Out) -> Result<(), Failure> {
+    let mut found = 0;
+    progress::perform(config, request, out, &mut |reply, out| {
+        if let Reply::Checked { damaged, .. } = reply {
+            found = damaged;
+        }
+        tell(&reply, out)
+    })?;
+    match found {
+        0 => Ok(()),
+        found => {
+            let are = if found == 1 { "is" } else { "are" };
+            let message = format!(
+                "{} {are} damaged or gone, and no longer served; restore the files and add them again, or let this \
                      node mirror them",
-                    count(found, "file")
-                );
-                Err(Failure::new(Exit::Damaged, message))
-            }
+                count(found, "file")
+            );
+            Err(Failure::new(Exit::Damaged, message))
         }
     }
 }
@@ -51,6 +55,7 @@ fn tell(reply: &Reply, out: &mut Out) -> Result<(), Failure> {
             let path = paths.first().map_or("(no file)", String::as_str);
             out.text(format_args!("{fault}: {path} ({id})"))
         }
+        Reply::Found { path } => out.text(format_args!("found again: {path}")),
         Reply::Checked { blobs, bytes, damaged } => {
             out.line(format_args!("{} checked ({}), {damaged} damaged.", count(*blobs, "file"), size(*bytes)))
         }

@@ -13,12 +13,13 @@ use crate::{
 
 impl Library {
     /// Looks for the files of all collections, in the library under the names that the manifests give them and in the
-    /// folders that are shared in place, reads them, and tells the store of those that are what they should be; `progress`
-    /// hears of each. For a store that [needs it](crate::store::Store::needs_rebuild).
-    pub fn restore(&self, progress: &mut dyn FnMut(&Path)) -> Result<(), LibraryError> {
+    /// folders that are shared in place, reads them, and tells the store of those that are what they should be; `found`
+    /// hears of each. For a store that [needs it](crate::store::Store::needs_rebuild), and for an owner who asks.
+    pub fn restore(&self, found: &mut dyn FnMut(&Path)) -> Result<(), LibraryError> {
         for summary in self.collections() {
-            let mut restored = Restored { library: self, progress, imported: Vec::new() };
+            let mut restored = Restored { library: self, found, imported: Vec::new() };
             restored.copies(&summary)?;
+            restored.commit()?;
             if summary.mine {
                 restored.in_place(&summary)?;
             }
@@ -40,7 +41,7 @@ impl Library {
 /// Files that were found.
 struct Restored<'a> {
     library: &'a Library,
-    progress: &'a mut dyn FnMut(&Path),
+    found: &'a mut dyn FnMut(&Path),
     /// Not yet in the index.
     imported: Vec<Imported>,
 }
@@ -65,9 +66,13 @@ impl Restored<'_> {
 
     fn in_place(&mut self, summary: &Summary) -> Result<(), LibraryError> {
         let Some(mut manifest) = self.library.manifest(&summary.key)? else { return Ok(()) };
+        let copies = self.library.store.library().join(&summary.folder);
         for (at, source) in self.library.notes(&summary.key)?.sources() {
             for (path, item) in files_of(self.library, &at, source) {
-                if let Some(item) = manifest.item(&item)? {
+                let Some(item) = manifest.item(&item)? else { continue };
+                let info = self.library.store.info(&item.id)?;
+                // What copies were made from is not shared itself.
+                if !info.is_some_and(|info| info.paths.iter().any(|path| path.starts_with(&copies))) {
                     let import = |store: &Store| store.import_in_place(&path, &mut |_| ControlFlow::Continue(()));
                     self.look(&path, &item, import)?;
                 }
@@ -86,9 +91,11 @@ impl Restored<'_> {
         if !is_file || self.library.store.is_unchanged(&item.id, path)? {
             return Ok(());
         }
-        (self.progress)(path);
         match import(&self.library.store) {
-            Ok(imported) if imported.id() == item.id => self.imported.push(imported),
+            Ok(imported) if imported.id() == item.id => {
+                (self.found)(path);
+                self.imported.push(imported);
+            }
             Ok(_) => log::warn!("{} is not the file that belongs there", path.display()),
             Err(error) => log::warn!("{error}"),
         }

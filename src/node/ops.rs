@@ -75,6 +75,15 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
         Request::Remove { names } => names.iter().try_for_each(|name| remove(library, name, on_reply)),
         Request::Get { id } => get(library.store(), &id, on_reply),
         Request::Verify { ids } => verify(library.store(), &ids, on_reply),
+        Request::Doctor => {
+            let mut told = Ok(());
+            library.restore(&mut |path| {
+                if told.is_ok() {
+                    told = on_reply(Reply::Found { path: text(path) });
+                }
+            })?;
+            told.and_then(|()| verify(library.store(), &[], on_reply))
+        }
         Request::Status => Err(OpError::new(FailureKind::Failed, "only a running node has a state")),
     }
 }

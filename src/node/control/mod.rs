@@ -42,6 +42,8 @@ pub enum Request {
     Get { id: String },
     /// Read and check blobs, all if none is named.
     Verify { ids: Vec<String> },
+    /// Find the files that the index lost, and read and check all.
+    Doctor,
     /// The whole state of the node.
     Status,
 }
@@ -85,6 +87,8 @@ pub enum Reply {
     },
     /// A blob was checked; `fault` says what is wrong with it.
     Verified { id: String, size_bytes: u64, paths: Vec<String>, fault: Option<String> },
+    /// A file that the index did not know, and that is what a collection lists.
+    Found { path: String },
     /// All blobs were checked.
     Checked { blobs: u64, bytes: u64, damaged: u64 },
     /// The state of the node.
