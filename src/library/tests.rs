@@ -367,3 +367,39 @@ fn the_catalogue_outlives_the_index() {
     let again = node.library.add(&copy, &mut go_on).unwrap();
     assert_eq!((again.collection.key, again.unchanged), (before.key, 2));
 }
+
+#[test]
+fn what_was_cut_short_is_swept_away() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1"), ("b", "2")]);
+    let shared = folder(node.folder.path(), "Shared", &[("x", "3")]);
+    let copies = AddRequest { copy: true, ..request(&books) };
+    let key = node.library.add(&copies, &mut |_| ControlFlow::Continue(())).unwrap().collection.key;
+    let other = node.add(&shared).collection.key;
+    // As if adds of both had ended before they published: files are taken in that nobody lists.
+    let store = node.library.store();
+    let take_in = |path: &Path, content: &str, to: Option<&str>| {
+        fs::write(path, content).unwrap();
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let imported = match to {
+            Some(to) => store.import_copy(path, &store::LibraryPath::new(to).unwrap(), go_on),
+            None => store.import_in_place(path, go_on),
+        };
+        store.commit(vec![imported.unwrap()]).unwrap();
+        ContentId::of(content.as_bytes())
+    };
+    let left = [take_in(&books.join("c"), "left", Some("Books/c")), take_in(&shared.join("y"), "left too", None)];
+    node.library.sweep().unwrap();
+    assert!(left.iter().all(|id| store.info(id).unwrap().is_some()), "nothing was cut short");
+    node.library.set_unfinished(&key, true).unwrap();
+    node.library.set_unfinished(&other, true).unwrap();
+    let node = node.restart();
+    node.library.sweep().unwrap();
+    let store = node.library.store();
+    assert!(left.iter().all(|id| store.info(id).unwrap().is_none()));
+    assert!(!store.library().join("Books/c").exists() && shared.join("y").exists());
+    for (key, path) in [(key, "a"), (key, "b"), (other, "x")] {
+        assert!(node.library.item(&key, path).unwrap().unwrap().held, "{path}");
+    }
+    assert_eq!(fs::read_dir(store.library().join("Books")).unwrap().count(), 2);
+}
