@@ -107,6 +107,11 @@ pub mod store {
     pub const LIBRARY_PATH_BYTES: usize = 2048 + 256;
     /// Bytes of a path that is stored relative to a folder that was shared; for longer ones the file's own folder is.
     pub const RELATIVE_PATH_BYTES: usize = LIBRARY_PATH_BYTES;
+    /// Bytes of disk that are kept for the time when it is full: for opening the index (512 KiB), and for what a removal
+    /// writes, a manifest of some 20,000 items at most.
+    pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
+    /// Bytes of disk that the index has ahead of what it writes: two of sled's segments.
+    pub const INDEX_AHEAD_BYTES: u64 = 1024 * 1024;
     /// Files of one name that are set aside before the store gives up.
     pub const SET_ASIDE: u32 = 1000;
 }

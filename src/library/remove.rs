@@ -52,6 +52,7 @@ impl Library {
     /// which remembers that they are not wanted.
     pub fn remove(&self, key: &CollectionKey, what: &Remove) -> Result<Removed, LibraryError> {
         let summary = self.summary(key).ok_or(LibraryError::NoCollection)?;
+        self.store.make_room();
         let mut gone = Vec::new();
         let mut removed = Removed { items: 0, bytes: 0 };
         for found in self.all_items(key)? {

@@ -25,17 +25,21 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use rustix::io::Errno;
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    ballast,
     errors::{StoreError, at},
     record::{Record, encode},
     unfinished::Doing,
 };
 use crate::{
     content::ContentId,
-    limits::store::{BATCH_BYTES, BATCH_RECORDS, VALUE_BYTES},
+    limits::store::{BATCH_BYTES, BATCH_RECORDS, INDEX_AHEAD_BYTES, VALUE_BYTES},
 };
 
 /// Counts up when an older program could not read what this one writes.
@@ -65,6 +69,27 @@ pub(super) struct Index {
 struct Writer {
     db_file: File,
     count: Count,
+    /// Bytes of the file that have their room on the disk, and how long it was when this was made sure of.
+    room: (u64, u64),
+}
+
+impl Writer {
+    /// Has the disk find the room first: sled, once it met a full disk, takes nothing more until it is opened again.
+    fn secure_room(&mut self) -> io::Result<()> {
+        let len = self.db_file.metadata()?.len();
+        let (secured, len_then) = self.room;
+        // sled cuts its file too, and what was behind its end.
+        if len >= len_then && len + INDEX_AHEAD_BYTES / 2 <= secured {
+            return Ok(());
+        }
+        let end = len + INDEX_AHEAD_BYTES;
+        match fallocate(&self.db_file, FallocateFlags::KEEP_SIZE, 0, end) {
+            // Some file systems can't.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.room = (end, len),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
 }
 
 impl Index {
@@ -94,10 +119,12 @@ impl Index {
             .mode(sled::Mode::LowSpace)
             // We flush ourselves, and a node at rest should not wake up.
             .flush_every_ms(None);
+        // sled leaves a torn snapshot on a full disk, and takes it for damage the next time.
+        ballast::probe(path.parent().unwrap_or(path), INDEX_AHEAD_BYTES)?;
         let db = guarded(|| config.open())?;
         let db_path = path.join("db");
         let db_file = File::options().write(true).open(&db_path).map_err(at(&db_path))?;
-        let index = Self { db, writer: Mutex::new(Writer { db_file, count: Count::default() }) };
+        let index = Self { db, writer: Mutex::new(Writer { db_file, count: Count::default(), room: (0, 0) }) };
         match guarded(|| index.db.get(b"S"))? {
             Some(version) => match version.as_ref().try_into().map(u32::from_le_bytes) {
                 Ok(SCHEMA) => {}
@@ -319,6 +346,7 @@ impl Index {
                     None => batch.remove(key),
                 }
             }
+            writer.secure_room().map_err(|error| StoreError::io(Path::new("index/db"), error))?;
             guarded(|| self.db.apply_batch(batch))?;
             guarded(|| self.db.flush())?;
             writer.db_file.sync_data().map_err(|error| StoreError::io(Path::new("index/db"), error))?;

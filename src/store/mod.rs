@@ -12,6 +12,7 @@
 //! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
 //! | `library/` | finished files with their names |
 //! | `lock` | held by the process that has the store open |
+//! | `ballast` | nothing: its room is for the day on which the disk is full |
 //!
 //! If the library folder is on another file system, `incoming/` is `.allibrary/` in there: finished files are renamed, never
 //! copied.
@@ -27,6 +28,7 @@
 //!    [`Download::write`] alone is durable only after [`Download::checkpoint`]. ARCHITECTURE.md has the order of syncs.
 //! 5. **No file with a name is ever overwritten**; what is in the way is set aside.
 
+mod ballast;
 mod blob;
 mod download;
 mod errors;
@@ -66,7 +68,7 @@ pub use import::{Imported, Progress};
 pub use paths::LibraryPath;
 pub use small::{PutOutcome, SmallBlob};
 
-use crate::content::ContentId;
+use crate::{content::ContentId, limits::store::INDEX_AHEAD_BYTES};
 use errors::at;
 use files::Roots;
 use index::Index;
@@ -172,9 +174,22 @@ pub struct Totals {
 }
 
 impl Store {
-    /// Opens or creates the store. `StoreError::Locked` if another process has it open.
+    /// Opens or creates the store, on a full disk too if it was opened before. `StoreError::Locked` if another process has
+    /// it open.
     pub fn open(data: &Path, options: Options) -> Result<Self, StoreError> {
         let data = &std::path::absolute(data).map_err(at(data))?;
+        let (store, reserve_bytes) = match Self::try_open(data, &options) {
+            // What is left of it is kept for a removal.
+            Err(StoreError::NoSpace { .. }) if ballast::release(data) => {
+                (Self::try_open(data, &options)?, INDEX_AHEAD_BYTES)
+            }
+            other => (other?, options.reserve_bytes),
+        };
+        ballast::keep(data, reserve_bytes);
+        Ok(store)
+    }
+
+    fn try_open(data: &PathBuf, options: &Options) -> Result<Self, StoreError> {
         files::create_private(data)?;
         let lock = Lock::take(data)?;
         let library = match &options.library {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, ballast,
     errors::at,
     files::remove_file,
     paths::Folder,
@@ -19,7 +19,10 @@ use super::{
     record::{LIBRARY, Record},
     unfinished::{Doing, Noted},
 };
-use crate::{content::ContentId, limits::store::SMALL_FILES_PER_SYNC};
+use crate::{
+    content::ContentId,
+    limits::store::{INDEX_AHEAD_BYTES, SMALL_FILES_PER_SYNC},
+};
 
 impl Store {
     /// Takes files away from blobs; with the last of its files goes a blob. A file in the library is deleted unless somebody
@@ -38,6 +41,8 @@ impl Store {
             self.delete(&doomed, &records)?;
             self.note(Doing::Removal, &doomed, false)?;
         }
+        // Of the room that this made, what was given for it comes first.
+        ballast::keep(&self.0.data, INDEX_AHEAD_BYTES);
         Ok(())
     }
 
