@@ -14,11 +14,17 @@ use super::failure::{Failure, of_output};
 pub(super) struct Out {
     json: bool,
     stdout: Stdout,
+    skips_when_full: bool,
 }
 
 impl Out {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, stdout: io::stdout() }
+        Self { json, stdout: io::stdout(), skips_when_full: false }
+    }
+
+    /// From here on, lines may get lost in a file on a full disk: what tells them has more to do.
+    pub(super) fn skip_when_full(&mut self) {
+        self.skips_when_full = true;
     }
 
     /// Whether a program reads this.
@@ -33,7 +39,8 @@ impl Out {
 
     /// A line for people.
     pub(super) fn line(&mut self, text: impl fmt::Display) -> Result<(), Failure> {
-        writeln!(self.stdout, "{text}").map_err(of_output)
+        let written = writeln!(self.stdout, "{text}");
+        self.check(written)
     }
 
     /// A line for people that holds texts from elsewhere.
@@ -59,7 +66,15 @@ impl Out {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        self.stdout.flush().map_err(of_output)
+        let flushed = self.stdout.flush();
+        self.check(flushed)
+    }
+
+    fn check(&self, written: io::Result<()>) -> Result<(), Failure> {
+        match written {
+            Err(error) if self.skips_when_full && error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            other => other.map_err(of_output),
+        }
     }
 
     /// Tells what went wrong; the exit code.

@@ -55,6 +55,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self, global: &Global, out: &mut Out) -> Result<(), Failure> {
         let config = global.load(self.flags())?;
+        out.skip_when_full();
         let bars = MultiProgress::new();
         start_log(config.log.level, out.is_watched().then_some(&bars));
         smol::block_on(async {
