@@ -97,6 +97,8 @@ pub mod store {
     pub const BATCH_RECORDS: usize = 64;
     /// See [`BATCH_RECORDS`].
     pub const BATCH_BYTES: usize = 64 * 1024;
+    /// Damaged indexes that are kept for whoever wants to look at them.
+    pub const DAMAGED_INDEXES: u32 = 3;
     /// Small files that are written before they are synced together.
     pub const SMALL_FILES_PER_SYNC: usize = 128;
     /// Bytes of a running download between two checkpoints.

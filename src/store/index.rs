@@ -7,6 +7,7 @@
 //! | `R`, number u32 BE | an absolute folder that in-place files are below |
 //! | `C` | postcard [`Count`], written with every change of the pages: one that does not fit them shows that some were lost |
 //! | `B`, first 12 bits of the id as u16 BE, slot | a page: postcard `Vec<Record>`, sorted by id |
+//! | `G` | number of the batch that wrote it, u64 LE |
 //! | `D`, `N`, key | a file that is being removed, or named: see `remove` |
 //!
 //! Many records share a page, for sled's memory follows the number of its own records, not their bytes.
@@ -19,8 +20,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, ErrorKind},
-    panic::{AssertUnwindSafe, catch_unwind},
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -29,10 +29,11 @@ use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::{
     ballast,
+    damage::{aside_name, damaged, decode, guarded, read_generation, write_generation},
     errors::{StoreError, at},
     record::{Record, encode},
     unfinished::Doing,
@@ -62,12 +63,16 @@ pub(super) struct Count {
 
 pub(super) struct Index {
     db: sled::Db,
+    path: PathBuf,
+    /// Whether nothing was found to be wrong.
+    is_open: bool,
     /// The one writer: our own descriptor of sled's file, and what it counted.
     writer: Mutex<Writer>,
 }
 
 struct Writer {
     db_file: File,
+    generation: u64,
     count: Count,
     /// Bytes of the file that have their room on the disk, and how long it was when this was made sure of.
     room: (u64, u64),
@@ -99,7 +104,7 @@ impl Index {
         let path = data.join("index");
         match Self::try_open(&path, was_used) {
             Err(StoreError::Index(reason)) => {
-                let aside = free_name(data);
+                let aside = aside_name(data)?;
                 std::fs::rename(&path, &aside).map_err(at(&path))?;
                 log::warn!(
                     "the index was damaged ({reason}) and is now {}; a new one is built from the files, no content is lost",
@@ -124,7 +129,12 @@ impl Index {
         let db = guarded(|| config.open())?;
         let db_path = path.join("db");
         let db_file = File::options().write(true).open(&db_path).map_err(at(&db_path))?;
-        let index = Self { db, writer: Mutex::new(Writer { db_file, count: Count::default(), room: (0, 0) }) };
+        let mut index = Self {
+            db,
+            is_open: false,
+            path: path.to_owned(),
+            writer: Mutex::new(Writer { db_file, generation: 0, count: Count::default(), room: (0, 0) }),
+        };
         match guarded(|| index.db.get(b"S"))? {
             Some(version) => match version.as_ref().try_into().map(u32::from_le_bytes) {
                 Ok(SCHEMA) => {}
@@ -142,6 +152,12 @@ impl Index {
             }
             None => return Err(StoreError::Index("no schema version".to_owned())),
         }
+        let generation = guarded(|| index.db.get(b"G"))?;
+        let generation = generation.and_then(|value| Some(u64::from_le_bytes(value.as_ref().try_into().ok()?)));
+        index.lock().generation = generation.unwrap_or(0);
+        if !is_new && index.lock().generation < read_generation(path) {
+            return Err(StoreError::Index("it went back to an older state".to_owned()));
+        }
         // Reads every page once: what is damaged shows now, and not in the middle of the work.
         let mut count = Count::default();
         index.for_each_record(&mut |record| {
@@ -154,6 +170,8 @@ impl Index {
             return Err(StoreError::Index("records are missing".to_owned()));
         }
         index.lock().count = count;
+        index.is_open = true;
+        write_generation(path, index.lock().generation);
         Ok(index)
     }
 
@@ -209,9 +227,9 @@ impl Index {
         let mut pending = Pending::new();
         let mut count = writer.count;
         for id in ids {
-            // One change touches at most two pages, and the count goes with them.
+            // One change touches at most two pages, and the count and the generation go with them.
             let bytes: usize = pending.values().map(Vec::len).sum();
-            if pending.len() + 3 > BATCH_RECORDS || bytes + 3 * VALUE_BYTES > BATCH_BYTES {
+            if pending.len() + 4 > BATCH_RECORDS || bytes + 3 * VALUE_BYTES > BATCH_BYTES {
                 self.write_pages(&mut writer, std::mem::take(&mut pending), count)?;
             }
             self.change_one(&mut pending, &mut count, id, f)?;
@@ -337,7 +355,7 @@ impl Index {
         while changes.peek().is_some() {
             let (mut batch, mut records, mut bytes) = (sled::Batch::default(), 0, 0);
             while let Some((key, value)) =
-                changes.next_if(|change| records < BATCH_RECORDS && bytes + bytes_of(change) <= BATCH_BYTES)
+                changes.next_if(|change| records < BATCH_RECORDS - 1 && bytes + bytes_of(change) <= BATCH_BYTES)
             {
                 records += 1;
                 bytes += key.len() + value.as_ref().map_or(0, Vec::len);
@@ -347,6 +365,8 @@ impl Index {
                 }
             }
             writer.secure_room().map_err(|error| StoreError::io(Path::new("index/db"), error))?;
+            writer.generation += 1;
+            batch.insert(b"G", &writer.generation.to_le_bytes());
             guarded(|| self.db.apply_batch(batch))?;
             guarded(|| self.db.flush())?;
             writer.db_file.sync_data().map_err(|error| StoreError::io(Path::new("index/db"), error))?;
@@ -360,33 +380,12 @@ impl Index {
     }
 }
 
-/// Runs a call into sled, which panics on some damage instead of returning an error.
-fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) if !is_damage(&source) => Err(StoreError::io(Path::new("index"), source)),
-        Ok(Err(error)) => Err(StoreError::Index(error.to_string())),
-        Err(_) => Err(damaged()),
+impl Drop for Index {
+    fn drop(&mut self) {
+        if self.is_open {
+            write_generation(&self.path, self.lock().generation);
+        }
     }
-}
-
-/// Whether it is about what is on the disk: sled reports some damage as I/O errors. The others are the system's.
-fn is_damage(error: &io::Error) -> bool {
-    use ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof};
-    let unreadable = error.raw_os_error() == Some(Errno::IO.raw_os_error());
-    let kinds = [InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof];
-    unreadable || kinds.contains(&error.kind())
-}
-
-fn damaged() -> StoreError {
-    StoreError::Index("damaged".to_owned())
-}
-
-fn free_name(data: &Path) -> PathBuf {
-    (1u32..)
-        .map(|number| data.join(format!("index.damaged-{number}")))
-        .find(|path| !path.exists())
-        .expect("there are more numbers than folders")
 }
 
 fn bucket(id: &ContentId) -> [u8; 3] {
@@ -396,8 +395,4 @@ fn bucket(id: &ContentId) -> [u8; 3] {
 
 fn slot_key(id: &ContentId, slot: u8) -> Vec<u8> {
     [bucket(id).as_slice(), &[slot]].concat()
-}
-
-fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(value).map_err(|_| damaged())
 }

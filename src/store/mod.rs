@@ -7,7 +7,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `index/` | sled: blobs by id; can be rebuilt |
+//! | `index/`, `index.generation` | sled: blobs by id, can be rebuilt; how far it was |
 //! | `outboard/ab/<id>.obao` | the hash tree of a blob larger than one group |
 //! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
 //! | `library/` | finished files with their names |
@@ -30,6 +30,7 @@
 
 mod ballast;
 mod blob;
+mod damage;
 mod download;
 mod errors;
 mod files;
