@@ -19,7 +19,13 @@ pub(super) struct Watch<'a> {
     has_met_anyone: bool,
     transfers: BTreeMap<(String, String), Copy>,
     notices: BTreeSet<String>,
+    /// What the library held at the last look, and when it was told last; none before the first look.
+    held: Option<Held>,
+    told_held: Option<Held>,
 }
+
+/// Collections, blobs, and their bytes.
+type Held = (u64, u64, u64);
 
 struct Copy {
     last: TransferStatus,
@@ -39,6 +45,8 @@ impl<'a> Watch<'a> {
             has_met_anyone: false,
             transfers: BTreeMap::new(),
             notices: BTreeSet::new(),
+            held: None,
+            told_held: None,
         }
     }
 
@@ -50,6 +58,7 @@ impl<'a> Watch<'a> {
     pub(super) fn look(&mut self, status: &NodeStatus) -> Vec<String> {
         let mut lines = self.look_at_peers(status);
         lines.extend(self.look_at_transfers(status));
+        lines.extend(self.look_at_library(status));
         let notices: BTreeSet<String> = status
             .notices
             .iter()
@@ -78,6 +87,20 @@ impl<'a> Watch<'a> {
         self.has_met_anyone |= !connected.is_empty();
         self.connected = connected;
         lines
+    }
+
+    /// Once it holds something else and has come to rest: a copy of a few files comes and goes between two looks.
+    fn look_at_library(&mut self, status: &NodeStatus) -> Option<String> {
+        let (collections, blobs, bytes) = (status.store.collections, status.store.blobs, status.store.bytes);
+        let held = Some((collections, blobs, bytes));
+        self.told_held = self.told_held.or(held);
+        let rests = std::mem::replace(&mut self.held, held) == held && self.transfers.is_empty();
+        if !rests || self.told_held == held {
+            return None;
+        }
+        self.told_held = held;
+        let (files, collections) = (count(blobs, "file"), count(collections, "collection"));
+        Some(format!("The library has {files} in {collections} now, {}", size(bytes)))
     }
 
     fn look_at_transfers(&mut self, status: &NodeStatus) -> Vec<String> {
@@ -136,7 +159,7 @@ fn draw(bar: &ProgressBar, transfer: &TransferStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Notice, PeerStatus};
+    use crate::status::{Notice, PeerStatus, StoreStatus};
 
     fn peer(node: &str, state: PeerState) -> PeerStatus {
         PeerStatus {
@@ -190,5 +213,10 @@ mod tests {
         status = NodeStatus::default();
         assert_eq!(watch.look(&status), ["Lost A", "Done copying Books from A"]);
         assert!(watch.has_met_anyone(), "once is enough");
+
+        status.store = StoreStatus { collections: 1, blobs: 3, bytes: 1000, ..StoreStatus::default() };
+        assert_eq!(watch.look(&status), [""; 0], "it may still grow");
+        assert_eq!(watch.look(&status), ["The library has 3 files in 1 collection now, 1.0 kB"]);
+        assert_eq!(watch.look(&status), [""; 0]);
     }
 }
