@@ -83,6 +83,8 @@ mirror_pid=$!
 await "$mirror_pid" "the mirror answered" answers $mirror
 mirror_page=$(value pages <"$dir/status")
 await "$mirror_pid" "the copy was complete" is_complete
+# The mirror still writes to this terminal: it takes its bar away, and tells that it is done.
+sleep 1
 echo "4. Complete after $(($(date +%s) - started)) s. The mirror verifies every byte that it keeps ..."
 $mirror verify
 $mirror ls
