@@ -18,6 +18,11 @@ const POLITENESS: Duration = Duration::from_millis(400);
 /// Two connections that are made within this time were dialled from both ends at once; a later one replaces an earlier one
 /// whose other end has probably restarted.
 const SIMULTANEOUS: Duration = Duration::from_secs(5);
+/// One dial tries several addresses at once, and more than one may get through: the other end keeps the first that it has,
+/// and closes the rest itself, within this time. Which one that is can't be told from here.
+const SIBLINGS: Duration = Duration::from_secs(1);
+/// So many connections of one dial are left to the other end to choose from.
+const SIBLINGS_MAX: usize = 4;
 /// A connection that ended sooner counts as one more failure: a peer that turns us away is not dialled without end.
 const SETTLED: Duration = Duration::from_secs(10);
 /// After so many failures in a row a peer is given up until it is heard of again.
@@ -269,7 +274,13 @@ impl PeerManager {
         (peer.dialling, peer.dial_at, peer.error) = (false, None, None);
         let surplus = match peer.connections.iter().find(|old| keep_old(old)) {
             Some(_) => vec![number],
-            None => peer.connections.iter().map(|old| old.number).collect(),
+            None => {
+                let few = peer.connections.len() < SIBLINGS_MAX;
+                let sibling = |old: &Connection| {
+                    few && old.inbound && new.inbound && now.saturating_duration_since(old.since) < SIBLINGS
+                };
+                peer.connections.iter().filter(|old| !sibling(old)).map(|old| old.number).collect()
+            }
         };
         peer.connections.push(new);
         for number in surplus {

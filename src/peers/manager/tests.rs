@@ -68,6 +68,29 @@ fn a_peer_that_restarted_replaces_its_old_connection() {
 }
 
 #[test]
+fn whoever_dials_several_addresses_at_once_chooses_the_connection() {
+    let (mut manager, now) = manager(10);
+    manager.handle_event(now, connected(GREATER, 1, true));
+    manager.handle_event(now, connected(GREATER, 2, true));
+    assert_eq!(commands(&mut manager), [], "the first is the other end's choice, perhaps");
+    manager.handle_event(now, disconnected(GREATER, 2));
+    assert_eq!(manager.connected(), 1);
+    assert_eq!(commands(&mut manager), []);
+    // It does not hold many that way.
+    for number in 3..100 {
+        manager.handle_event(now, connected(GREATER, number, true));
+        for command in commands(&mut manager) {
+            let Command::Close { connection, .. } = command else { panic!("{command:?}") };
+            manager.handle_event(now, disconnected(GREATER, connection));
+        }
+        assert!(manager.peers[&GREATER].connections.len() <= SIBLINGS_MAX);
+    }
+    manager.handle_event(now + SIBLINGS, connected(GREATER, 100, true));
+    let left = manager.peers[&GREATER].connections.len() - 1;
+    assert_eq!(commands(&mut manager).len(), left, "a later one replaces all");
+}
+
+#[test]
 fn a_lost_peer_is_dialled_again_and_given_up_after_some_attempts() {
     let (mut manager, mut now) = manager(10);
     manager.handle_event(now, discovered(GREATER, Source::Mdns));
