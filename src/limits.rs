@@ -55,6 +55,8 @@ pub mod library {
     pub const ADD_PUBLISH_ITEMS: usize = 8192;
     /// Bytes that an add reads before it publishes a version with them: half a minute on a small board.
     pub const ADD_PUBLISH_BYTES: u64 = 1024 * 1024 * 1024;
+    /// Items that are deleted in one go to make room.
+    pub const EVICT_ITEMS: usize = 4096;
     /// Collections that a node keeps, its own and mirrored ones.
     pub const COLLECTIONS: usize = super::wire::HEADS;
 }
@@ -114,6 +116,8 @@ pub mod store {
     pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
     /// Bytes of disk that the index has ahead of what it writes: two of sled's segments.
     pub const INDEX_AHEAD_BYTES: u64 = 1024 * 1024;
+    /// Seconds in which the use of a file is noted once: a write to the disk for each.
+    pub const USED_S: u64 = 24 * 60 * 60;
     /// Files of one name that are set aside before the store gives up.
     pub const SET_ASIDE: u32 = 1000;
 }

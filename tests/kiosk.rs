@@ -311,7 +311,7 @@ fn taken_ports() {
         local_name: None,
     };
     let folder = tempfile::tempdir().unwrap();
-    let options = allibrary::store::Options { library: None, reserve_bytes: 0 };
+    let options = allibrary::store::Options::default();
     let store = Arc::new(allibrary::store::Store::open(folder.path(), options).unwrap());
     let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let library = Arc::new(allibrary::library::Library::open(store, folder.path(), key).unwrap());

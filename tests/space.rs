@@ -13,7 +13,7 @@ use std::{
 use support::{
     disk,
     netns::{Host, Lan},
-    node::Place,
+    node::{Nodes, Place},
 };
 
 const MIB: usize = 1 << 20;
@@ -71,6 +71,30 @@ fn a_mirror_keeps_its_reserve_and_goes_on_when_there_is_room() {
     disk.resize("160m");
     mirror.wait_for_blobs(FILES);
     mirror.wait_for("the end of the notice", |status| status["notices"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_quota_is_kept_by_mirrors_and_for_own_copies() {
+    let nodes = Nodes::new(2);
+    let books = nodes.folder("Books");
+    for number in 0..4u8 {
+        fs::write(books.join(format!("{number}.bin")), vec![number; 3 * MIB]).unwrap();
+    }
+    let books = books.to_str().unwrap();
+    nodes.place(0).ok(&["add", books]);
+    let _publisher = nodes.place(0).start(&[]);
+    let place = nodes.place(1).with("ALLIBRARY_MIRROR_QUOTA", "10 MiB");
+    let mut mirror = place.start(&["--mirror"]);
+    let status = mirror.wait_for("a notice", |status| status["notices"].to_string().contains("mirror.quota"));
+    let [taken, quota] = ["library_bytes", "quota_bytes"].map(|key| status["store"][key].as_u64().unwrap());
+    assert_eq!((taken, quota), (9 * MIB as u64, 10 * MIB as u64), "{status}");
+    assert_eq!(status["store"]["blobs"], 3, "{status}");
+
+    let refused = place.run(&["add", "--copy", books]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(8) && said.contains("mirror.quota"), "{}: {said}", refused.status);
+    // In place they take nothing.
+    place.ok(&["add", books]);
 }
 
 /// A data folder on a small ext4 with four books of 3 MiB in it.

@@ -49,10 +49,12 @@ fn print(status: &NodeStatus, out: &mut Out) -> Result<(), Failure> {
     }
     out.line(format_args!("Peers       {connected} connected, {} known", status.peers.len()))?;
     out.line(format_args!(
-        "Library     {} in {}, {}; {} free, {} of them reserved",
+        "Library     {} in {}, {}; copies fill {} of {}; {} free, {} of them reserved",
         count(store.blobs, "file"),
         count(store.collections, "collection"),
         size(store.bytes),
+        size(store.library_bytes),
+        size(store.quota_bytes.min(store.library_bytes.saturating_add(store.free_bytes))),
         size(store.free_bytes),
         size(store.reserve_bytes),
     ))?;

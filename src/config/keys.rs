@@ -113,6 +113,9 @@ pub static KEYS: &[Key] = &[
     key!(mirror.reserve, "\"0 B\" to \"100 TB\" (bytes, or with kB, MB, GB, TB, KiB, MiB, GiB, TiB)", |bytes| {
         *bytes <= Bytes(100 * TB)
     }),
+    key!(mirror.quota, "\"0 B\" to \"1000 TB\" (bytes, or with kB, MB, GB, TB, KiB, MiB, GiB, TiB)", |bytes| {
+        *bytes <= Bytes(1000 * TB)
+    }),
     key!(
         mirror.max_bytes_per_publisher,
         "\"1 MB\" to \"1000 TB\" (bytes, or with kB, MB, GB, TB, KiB, MiB, GiB, TiB)",

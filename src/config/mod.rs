@@ -100,6 +100,8 @@ pub struct Mirror {
     pub only: Vec<String>,
     /// Disk space that copying leaves free.
     pub reserve: Bytes,
+    /// What copies may fill, those of other nodes and own ones.
+    pub quota: Bytes,
     /// Bytes that one publisher may fill.
     pub max_bytes_per_publisher: Bytes,
     /// Items that one publisher may list.
@@ -134,6 +136,7 @@ impl Default for Config {
                 folder: PathBuf::new(),
                 only: Vec::new(),
                 reserve: Bytes(1_000_000_000),
+                quota: Bytes(1_000_000_000_000_000),
                 max_bytes_per_publisher: Bytes(100_000_000_000),
                 max_items_per_publisher: 100_000,
                 max_collections_per_publisher: 32,

@@ -75,6 +75,7 @@ fn wrong_values_are_named_with_place_and_range() {
             "[mirror]\nreserve = '1 XB'",
             "x.toml:2:11: mirror.reserve cannot be \"1 XB\"; allowed: \"0 B\" to \"100 TB\"",
         ),
+        ("[mirror]\nquota = '1001 TB'", "x.toml:2:9: mirror.quota cannot be \"1001 TB\"; allowed: \"0 B\" to"),
         ("[mirror]\nreserve = '101 TB'", "x.toml:2:11: mirror.reserve cannot be \"101 TB\"; allowed: \"0 B\" to"),
         ("[mirror]\nmax_bytes_per_publisher = 999999", "x.toml:2:27: mirror.max_bytes_per_publisher cannot be 999999"),
         (

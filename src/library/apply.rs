@@ -167,8 +167,7 @@ impl Library {
         sealed.install(&self.manifest_path(&key, "manifest"))?;
         let files = over.iter().flat_map(|old| editions::files_of(self, &folder, old));
         self.store.remove(&files.collect::<Vec<_>>())?;
-        record.held_items = record.held_items.min(root.items);
-        record.held_bytes = record.held_bytes.min(root.bytes);
+        (record.held_items, record.held_bytes) = self.count(&key)?;
         self.list(root, &folder, record)?;
         Ok(Adopted::Newest)
     }
@@ -232,14 +231,7 @@ impl Library {
 
     /// Counts anew what is held of a collection.
     pub(super) fn recount(&self, key: &CollectionKey) -> Result<(), LibraryError> {
-        let (mut items, mut bytes) = (0, 0);
-        for item in Items::of(self.manifest(key)?) {
-            let item = item?;
-            if self.is_held(&item.id)? {
-                items += 1;
-                bytes += item.size;
-            }
-        }
+        let (items, bytes) = self.count(key)?;
         let Some(mut record) = self.record(key) else { return Ok(()) };
         if (record.held_items, record.held_bytes) != (items, bytes) {
             (record.held_items, record.held_bytes) = (items, bytes);
@@ -248,6 +240,19 @@ impl Library {
             self.listeners.tell();
         }
         Ok(())
+    }
+
+    /// Items of the manifest's file that are complete here, and their bytes.
+    fn count(&self, key: &CollectionKey) -> Result<(u64, u64), LibraryError> {
+        let (mut items, mut bytes) = (0, 0);
+        for item in Items::of(Manifest::open(&self.manifest_path(key, "manifest"))?) {
+            let item = item?;
+            if self.is_held(&item.id)? {
+                items += 1;
+                bytes += item.size;
+            }
+        }
+        Ok((items, bytes))
     }
 
     /// What is remembered of a collection, or what its manifest says if that was lost.

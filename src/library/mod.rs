@@ -11,6 +11,7 @@ mod catalogue;
 mod changes;
 mod editions;
 mod error;
+mod evict;
 pub mod follow;
 mod item;
 mod manifest;
@@ -73,6 +74,8 @@ pub struct Library {
     writing: Mutex<()>,
     /// Held while what is remembered of any collection changes.
     noting: Mutex<()>,
+    /// Held while room is made.
+    evicting: Mutex<()>,
     listeners: Listeners,
 }
 
@@ -122,9 +125,9 @@ impl Library {
                 fs::remove_file(&path).map_err(|error| LibraryError::io(&path, error))?;
             }
         }
-        let (state, writing, noting) = (Mutex::new(state), Mutex::new(()), Mutex::new(()));
+        let (state, writing, noting, evicting) = (Mutex::new(state), Mutex::new(()), Mutex::new(()), Mutex::new(()));
         let data = fs::canonicalize(data).map_err(|error| LibraryError::io(data, error))?;
-        Ok(Self { store, data, folder, key, state, writing, noting, listeners: Listeners::default() })
+        Ok(Self { store, data, folder, key, state, writing, noting, evicting, listeners: Listeners::default() })
     }
 
     /// This node, as a publisher.

@@ -24,10 +24,9 @@ impl Node {
         Self { folder, library, seed }
     }
 
-    /// A node whose disk is to keep so many bytes free.
-    pub fn with_reserve(seed: u8, reserve_bytes: u64) -> Self {
+    /// A node with bounds of its disk.
+    pub fn with(seed: u8, options: store::Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = store::Options { reserve_bytes, ..store::Options::default() };
         let library = open_with(folder.path(), seed, options);
         Self { folder, library, seed }
     }

@@ -37,7 +37,11 @@ type OnReply<'a> = &'a mut dyn FnMut(Reply) -> Result<(), OpError>;
 /// # Errors
 /// [`FailureKind::InUse`] if another process has it open.
 pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
-    let options = Options { library: Some(config.mirror.folder.clone()), reserve_bytes: config.mirror.reserve.0 };
+    let options = Options {
+        library: Some(config.mirror.folder.clone()),
+        reserve_bytes: config.mirror.reserve.0,
+        quota_bytes: config.mirror.quota.0,
+    };
     let store = Store::open(&config.data, options)?;
     // Behind the lock: two processes would make two keys.
     let (keypair, created) = Keypair::load_or_create(&config.data.join(IDENTITY_FILE))?;
@@ -309,7 +313,7 @@ impl From<StoreError> for OpError {
     fn from(error: StoreError) -> Self {
         let kind = match error {
             StoreError::Locked { .. } => FailureKind::InUse,
-            StoreError::NoSpace { .. } => FailureKind::NoSpace,
+            StoreError::NoSpace { .. } | StoreError::OverQuota { .. } => FailureKind::NoSpace,
             StoreError::NotFound(_) => FailureKind::NotFound,
             StoreError::Stopped => FailureKind::Gone,
             _ => FailureKind::Failed,

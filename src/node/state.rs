@@ -27,6 +27,7 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     page: OnceLock<SocketAddr>,
     reserve_bytes: u64,
+    quota_bytes: u64,
     started: Instant,
 }
 
@@ -39,6 +40,7 @@ impl State {
             uploads: Uploads::new(limits::transfer::UPLOAD_SLOTS),
             page: OnceLock::new(),
             reserve_bytes: config.mirror.reserve.0,
+            quota_bytes: config.mirror.quota.0,
             started: clock::now(),
         }
     }
@@ -72,6 +74,8 @@ impl State {
                 bytes: totals.bytes,
                 free_bytes: totals.free_bytes,
                 reserve_bytes: self.reserve_bytes,
+                library_bytes: totals.library_bytes,
+                quota_bytes: self.quota_bytes,
             },
             notices,
         }

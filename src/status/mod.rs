@@ -94,6 +94,12 @@ pub struct StoreStatus {
     pub free_bytes: u64,
     /// Bytes that are kept free.
     pub reserve_bytes: u64,
+    /// Bytes that copies take, of `quota_bytes`.
+    #[serde(default)]
+    pub library_bytes: u64,
+    /// See `library_bytes`.
+    #[serde(default)]
+    pub quota_bytes: u64,
 }
 
 /// Something a person should know.

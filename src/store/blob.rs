@@ -9,7 +9,8 @@ use std::{
 use super::{
     Fault, ReadError, Store, StoreError, Verified,
     errors::at,
-    record::{Location, Record},
+    record::{LIBRARY, Location, Record},
+    room::mark_used,
     tree::{ProofError, Tree},
 };
 use crate::{
@@ -77,6 +78,9 @@ impl Store {
                 Ok(file) if file.metadata().is_ok_and(|metadata| metadata.len() == record.size) => {
                     // A medium that was away is back.
                     self.set_fault(&record.id, location, None)?;
+                    if location.root == LIBRARY {
+                        mark_used(&file);
+                    }
                     return Ok(Ok(Source::File(file, location.clone())));
                 }
                 Ok(_) => Fault::Changed,

@@ -47,14 +47,14 @@ impl Store {
     /// Starts or resumes a download. What an earlier run wrote after its last checkpoint is verified again, from disk.
     ///
     /// `Busy` if it is under way already, `AlreadyHere` if the blob is complete, `WrongSize` if another size was proven,
-    /// `NoSpace` if the disk does not have room for it above the reserve.
+    /// `NoSpace` if the disk does not have room for it above the reserve, `OverQuota` if it may not be kept.
     pub fn download(&self, id: ContentId, size: u64) -> Result<Download, StoreError> {
         if self.0.index.record(&id)?.is_some_and(|record| record.is_available()) {
             return Err(StoreError::AlreadyHere(id));
         }
         let partial = self.claim(id, size)?;
         match self.open_download(id, size, partial) {
-            Err(error @ StoreError::NoSpace { .. }) => {
+            Err(error) if error.is_about_room() => {
                 // What was taken of the room is given back, unless something of the blob is in it.
                 if self.partials().get(&id).is_some_and(|partial| partial.verified_bytes() == 0) {
                     self.discard(&id)?;
@@ -105,7 +105,7 @@ impl Store {
             Some(partial) => partial.clone(),
             None => {
                 // Also keeps the bits of an absurd size from being allocated.
-                self.check_room(size)?;
+                self.check_room_beside(&partials, size)?;
                 Partial::new(Groups::none(size))
             }
         };
@@ -119,7 +119,7 @@ impl Store {
             if claim.0.groups().has_last() {
                 return Err(StoreError::WrongSize { id, claimed: size });
             }
-            self.check_room(size.saturating_sub(old_size))?;
+            self.check_room_beside(&partials, size.saturating_sub(old_size))?;
             // Durably: these bits must not come back to speak of the new file.
             remove_file(&self.bits_path(&id))?;
             sync_folder(&self.0.incoming)?;
@@ -137,7 +137,7 @@ impl Store {
             file.set_len(size).map_err(at(path))?;
         }
         let has = std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
-        self.check_room(size.saturating_sub(has))?;
+        self.check_free(size.saturating_sub(has))?;
         if size == 0 {
             return Ok(());
         }

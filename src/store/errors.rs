@@ -24,6 +24,9 @@ pub enum StoreError {
     /// The disk is full, or would hold less than the reserve. Try again when there is room.
     #[error("no space left for {folder}: at least {} MB are missing (reserve included); free some, or lower mirror.reserve", missing_bytes.div_ceil(1_000_000), folder = folder.display())]
     NoSpace { folder: PathBuf, missing_bytes: u64 },
+    /// The library would hold more than it may. Try again when something was removed.
+    #[error("the quota of {} MB is used up: {} MB are missing; remove something with `allibrary rm`, or raise mirror.quota", quota_bytes / 1_000_000, missing_bytes.div_ceil(1_000_000))]
+    OverQuota { quota_bytes: u64, missing_bytes: u64 },
     /// The file system has no room for the file, however empty it is.
     #[error("{path}: the disk takes no file of this size (FAT takes less than 4 GiB); use one with exFAT or ext4", path = path.display())]
     FileTooLarge { path: PathBuf },
@@ -60,6 +63,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it would have gone well with more room.
+    pub fn is_about_room(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::OverQuota { .. })
+    }
+
     /// An I/O error at `path`; a full disk is told apart.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {

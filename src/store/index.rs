@@ -29,10 +29,10 @@ use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     ballast,
+    count::Count,
     damage::{aside_name, damaged, decode, guarded, read_generation, write_generation},
     errors::{StoreError, at},
     record::{Record, encode},
@@ -53,13 +53,6 @@ type Page = Vec<Record>;
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
 /// Encoded pages that are to be written together.
 type Pending = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// What the index counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Count {
-    pub(super) blobs: u64,
-    pub(super) bytes: u64,
-}
 
 pub(super) struct Index {
     db: sled::Db,
@@ -161,12 +154,11 @@ impl Index {
         // Reads every page once: what is damaged shows now, and not in the middle of the work.
         let mut count = Count::default();
         index.for_each_record(&mut |record| {
-            count.blobs += 1;
-            count.bytes += record.size;
+            count.add(&record);
             true
         })?;
         let stored: Option<Count> = guarded(|| index.db.get(b"C"))?.map(|value| decode(&value)).transpose()?;
-        if stored.unwrap_or_default() != count {
+        if !count.is(&stored.unwrap_or_default()) {
             return Err(StoreError::Index("records are missing".to_owned()));
         }
         index.lock().count = count;
@@ -265,13 +257,11 @@ impl Index {
             return Ok(());
         }
         if let (Some(old), Some((slot, _))) = (&old, place) {
-            count.blobs -= 1;
-            count.bytes -= old.size;
+            count.take(old);
             pending.insert(slot_key(id, slot as u8), encode(&pages[slot]));
         }
         let Some(new) = new else { return Ok(()) };
-        count.blobs += 1;
-        count.bytes += new.size;
+        count.add(&new);
         let bytes = encode(&new).len();
         // Back where it was if it still fits, else where there is room, else in a slot of its own.
         let slots = place.map(|(slot, _)| slot).into_iter().chain(0..pages.len());

@@ -30,6 +30,7 @@
 
 mod ballast;
 mod blob;
+mod count;
 mod damage;
 mod download;
 mod errors;
@@ -43,12 +44,13 @@ mod paths;
 mod place;
 mod record;
 mod remove;
+mod room;
 mod small;
 mod tree;
 mod unfinished;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fmt,
     ops::ControlFlow,
     os::unix::fs::MetadataExt,
@@ -67,6 +69,7 @@ pub use download::Download;
 pub use errors::{ImportError, ReadError, StoreError, WriteError};
 pub use import::{Imported, Progress};
 pub use paths::LibraryPath;
+pub use room::Totals;
 pub use small::{PutOutcome, SmallBlob};
 
 use crate::{content::ContentId, limits::store::INDEX_AHEAD_BYTES};
@@ -74,7 +77,7 @@ use errors::at;
 use files::Roots;
 use index::Index;
 use lock::Lock;
-use partial::Partial;
+use partial::Partials;
 use record::Record;
 
 /// The store of one data folder, for all threads of the process. Clones are the same store.
@@ -85,10 +88,11 @@ struct Shared {
     data: PathBuf,
     incoming: PathBuf,
     reserve_bytes: u64,
+    quota_bytes: u64,
     index: Index,
     roots: RwLock<Roots>,
     /// Downloads that were begun and not finished.
-    partials: Mutex<HashMap<ContentId, Arc<Partial>>>,
+    partials: Mutex<Partials>,
     /// See [`Store::found`].
     found: Mutex<Vec<PathBuf>>,
     /// Held while names in the library change.
@@ -100,12 +104,20 @@ struct Shared {
 }
 
 /// How a store is opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Where finished files stand; none = `<data>/library`.
     pub library: Option<PathBuf>,
     /// Bytes of the disk that the store leaves free.
     pub reserve_bytes: u64,
+    /// Bytes that the files of the library and downloads may take.
+    pub quota_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { library: None, reserve_bytes: 0, quota_bytes: u64::MAX }
+    }
 }
 
 /// What is known of a blob.
@@ -163,17 +175,6 @@ pub enum Verified {
     Bad(Fault),
 }
 
-/// Counts that cost nothing to ask.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Blobs in the index, each counted once.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Free bytes of the disk that downloads go to.
-    pub free_bytes: u64,
-}
-
 impl Store {
     /// Opens or creates the store, on a full disk too if it was opened before. `StoreError::Locked` if another process has
     /// it open.
@@ -217,6 +218,7 @@ impl Store {
             data: data.clone(),
             incoming,
             reserve_bytes: options.reserve_bytes,
+            quota_bytes: options.quota_bytes,
             index,
             roots: RwLock::new(roots),
             partials: Mutex::default(),
@@ -309,12 +311,6 @@ impl Store {
         Ok(found.into_iter().collect())
     }
 
-    /// Counts of the whole store.
-    pub fn totals(&self) -> Totals {
-        let count = self.0.index.count();
-        Totals { blobs: count.blobs, bytes: count.bytes, free_bytes: files::free_bytes(&self.0.incoming).unwrap_or(0) }
-    }
-
     /// Calls `f` with every blob of the index and every download that was begun, in no order.
     pub fn for_each(&self, f: &mut dyn FnMut(ContentId, &BlobInfo) -> ControlFlow<()>) -> Result<(), StoreError> {
         let mut begun: Vec<_> = self.partials().keys().copied().collect();
@@ -335,17 +331,7 @@ impl Store {
         Ok(())
     }
 
-    /// Fails if the disk does not have room for so many bytes above the reserve.
-    pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
-        let folder = &self.0.incoming;
-        let free = files::free_bytes(folder).map_err(at(folder))?;
-        match self.0.reserve_bytes.saturating_add(bytes).checked_sub(free) {
-            None | Some(0) => Ok(()),
-            Some(missing_bytes) => Err(StoreError::NoSpace { folder: folder.clone(), missing_bytes }),
-        }
-    }
-
-    fn partials(&self) -> MutexGuard<'_, HashMap<ContentId, Arc<Partial>>> {
+    fn partials(&self) -> MutexGuard<'_, Partials> {
         // Nothing panics between two changes of the map.
         self.0.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }

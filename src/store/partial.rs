@@ -1,6 +1,7 @@
 //! What is known of downloads that were begun, in memory and on disk.
 
 use std::{
+    collections::HashMap,
     ops::Range,
     path::PathBuf,
     sync::{
@@ -11,6 +12,9 @@ use std::{
 
 use super::{Store, StoreError, errors::at, files::remove_file, groups::Groups};
 use crate::content::ContentId;
+
+/// The downloads that were begun and not finished.
+pub(super) type Partials = HashMap<ContentId, Arc<Partial>>;
 
 /// What is known of a download, running or not.
 pub(super) struct Partial {

@@ -91,7 +91,7 @@ impl From<WriteError> for FetchError {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Corrupt(_) => Self::Violation(Violation::WrongBytes),
-            WriteError::Store(error @ StoreError::NoSpace { .. }) => Self::NoSpace(error),
+            WriteError::Store(error) if error.is_about_room() => Self::NoSpace(error),
             error => Self::Store(error),
         }
     }

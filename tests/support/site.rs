@@ -37,7 +37,7 @@ pub fn start(files: &[(&str, &[u8])], status: NodeStatus) -> Running {
         std::fs::write(path, bytes).unwrap();
     }
     let data = folder.path().join("data");
-    let store = Store::open(&data, Options { library: None, reserve_bytes: 0 }).unwrap();
+    let store = Store::open(&data, Options::default()).unwrap();
     let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let library = Library::open(Arc::new(store), &data, key).unwrap();
     if !files.is_empty() {

@@ -7,7 +7,7 @@ use smol::channel::Receiver;
 use super::{
     Connect, FollowEnd, Follower, Peer,
     progress::Handle,
-    scan::{Cursor, Found, Want, make_way, scan, settle},
+    scan::{Cursor, Found, Full, Want, make_way, scan, settle},
 };
 use crate::{
     clock,
@@ -75,7 +75,7 @@ pub(super) async fn run<C: Connect>(
         stream: None,
         fetched: false,
         again: false,
-        is_full: false,
+        full: None,
         unkept: None,
         handle: None,
         done,
@@ -88,7 +88,7 @@ pub(super) async fn run<C: Connect>(
             // Files may have been found damaged meanwhile.
             runner.done.clear();
         }
-        (runner.fetched, runner.again, runner.is_full, runner.unkept) = (false, false, false, None);
+        (runner.fetched, runner.again, runner.full, runner.unkept) = (false, false, None, None);
         let states = runner.states();
         let keys: Vec<CollectionKey> = states.keys().copied().collect();
         let stop = runner.pass(&keys).await;
@@ -107,7 +107,7 @@ pub(super) async fn run<C: Connect>(
             .filter(|_| !woken && !runner.fetched)
             .map_or(RETRY_MIN_MS, |pause: Duration| (2 * pause.as_millis() as u64).min(RETRY_MAX_MS));
         pause = match stop {
-            Ok(()) if runner.is_full => Some(Duration::from_millis(NO_SPACE_RETRY_MS)),
+            Ok(()) if runner.full.is_some() => Some(Duration::from_millis(NO_SPACE_RETRY_MS)),
             Ok(()) if runner.again => Some(Duration::from_millis(longer)),
             Ok(()) => None,
             Err(Stop::After(pause)) => Some(pause),
@@ -135,8 +135,8 @@ struct Runner<'a, C: Connect> {
     fetched: bool,
     /// Whether this pass left something out that the peer may have later.
     again: bool,
-    /// Whether this pass left something out for want of room on the disk.
-    is_full: bool,
+    /// Why this pass left something out for want of room.
+    full: Option<Full>,
     /// Why something that came in this pass could not be kept.
     unkept: Option<String>,
     /// The transfer that people are shown.
@@ -166,12 +166,12 @@ impl<C: Connect> Runner<'_, C> {
             let (follower, lane, all) = (Arc::clone(self.follower), self.lane, keys.to_vec());
             let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
             cursor = at;
-            let Found { wants, collection, again, is_full } = found.map_err(|error| {
+            let Found { wants, collection, again, full } = found.map_err(|error| {
                 log::warn!("looking for what is missing: {error}");
                 Stop::After(Duration::from_millis(RETRY_MAX_MS))
             })?;
-            self.again |= again | is_full;
-            self.is_full |= is_full;
+            self.again |= again | full.is_some();
+            self.full = full.or(self.full);
             let Some(summary) = collection else { return Ok(()) };
             let handle = self.handle(&summary);
             let wants = self.make_way(&summary, wants).await?;
@@ -307,8 +307,8 @@ impl<C: Connect> Runner<'_, C> {
             FetchError::Busy { retry_ms } => {
                 Err(Stop::After(Duration::from_millis(u64::from(retry_ms).clamp(RETRY_MIN_MS, RETRY_MAX_MS))))
             }
-            FetchError::NoSpace(_) => {
-                self.is_full = true;
+            FetchError::NoSpace(error) => {
+                self.full = Full::of(&error);
                 Err(Stop::After(Duration::from_millis(NO_SPACE_RETRY_MS)))
             }
             FetchError::Io(_) => {
@@ -325,13 +325,13 @@ impl<C: Connect> Runner<'_, C> {
     /// Tells people what was not kept in this pass and why, or that this is over, which a pass that `was_whole` knows.
     fn tell(&self, was_whole: bool) {
         let Follower { library, notices, .. } = &**self.follower;
-        let full = self.is_full.then(|| {
+        let full = self.full.map(|full| {
             let folder = library.store().library();
-            format!(
-                "no space left in {} above the reserve (mirror.reserve): not everything is mirrored. What is here is served, \
-                 the rest follows when there is room",
-                folder.display()
-            )
+            let why = match full {
+                Full::Disk => format!("no space left in {} above the reserve (mirror.reserve)", folder.display()),
+                Full::Quota => "the quota is used up (mirror.quota)".to_owned(),
+            };
+            format!("{why}: not everything is mirrored. What is here is served, the rest follows when there is room")
         });
         // The lanes of all peers say the same of the disk: next to each other, for it to be told once.
         for (what, text) in [("space", full), ("store", self.unkept.clone())] {
@@ -356,7 +356,7 @@ impl<C: Connect> Runner<'_, C> {
 
 impl<C: Connect> Drop for Runner<'_, C> {
     fn drop(&mut self) {
-        (self.is_full, self.unkept) = (false, None);
+        (self.full, self.unkept) = (None, None);
         self.tell(true);
     }
 }

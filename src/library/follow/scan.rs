@@ -14,6 +14,24 @@ use crate::{
     store::{BlobState, LibraryPath, StoreError},
 };
 
+/// Why something has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    Disk,
+    Quota,
+}
+
+impl Full {
+    /// None if the error is about something else.
+    pub fn of(error: &StoreError) -> Option<Self> {
+        match error {
+            StoreError::NoSpace { .. } => Some(Self::Disk),
+            StoreError::OverQuota { .. } => Some(Self::Quota),
+            _ => None,
+        }
+    }
+}
+
 /// How far a pass over the collections of a peer has come.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cursor {
@@ -21,6 +39,8 @@ pub(super) struct Cursor {
     offset: u64,
     /// Whether something of the collection was left out for want of room.
     is_full: bool,
+    /// The size of the smallest item that there was no room for.
+    no_room_for: Option<u64>,
 }
 
 /// A blob to fetch.
@@ -39,8 +59,8 @@ pub(super) struct Found {
     pub collection: Option<Summary>,
     /// Whether something was passed over that is to be looked at again soon.
     pub again: bool,
-    /// Whether something was passed over that the disk has no room for.
-    pub is_full: bool,
+    /// Why there was no room for something that was passed over.
+    pub full: Option<Full>,
 }
 
 /// Looks on from the cursor until the lane has its fill.
@@ -59,7 +79,8 @@ pub(super) fn scan(
                 return Ok(found);
             }
         }
-        *cursor = Cursor { collection: cursor.collection + 1, ..Cursor::default() };
+        let (collection, no_room_for) = (cursor.collection + 1, cursor.no_room_for);
+        *cursor = Cursor { collection, no_room_for, ..Cursor::default() };
     }
     Ok(found)
 }
@@ -97,9 +118,9 @@ fn scan_collection(
         } else if notes.is_unwanted(&item.path) {
         } else if !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
             cursor.is_full = true;
-        } else if needs_room && !has_room(library, item.size)? {
+        } else if let Some(full) = find_room(library, if needs_room { item.size } else { 0 }, cursor)? {
             // Others may be smaller.
-            found.is_full = true;
+            found.full = Some(full);
         } else if let Some(claim) = follower.blobs.claim(item.id) {
             let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
             wanted_bytes += item.size;
@@ -121,12 +142,18 @@ fn scan_collection(
     Ok(())
 }
 
-fn has_room(library: &Library, bytes: u64) -> Result<bool, LibraryError> {
-    match library.store().check_room(bytes) {
-        Ok(()) => Ok(true),
-        Err(StoreError::NoSpace { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
+/// Why there is no room for so many bytes, not even if what publishers have withdrawn goes.
+fn find_room(library: &Library, bytes: u64, cursor: &mut Cursor) -> Result<Option<Full>, LibraryError> {
+    let Err(error) = library.store().check_room(bytes) else { return Ok(None) };
+    let full = Full::of(&error).ok_or(error)?;
+    // What has failed once would take as long to fail again.
+    if cursor.no_room_for.is_none_or(|failed| bytes < failed) {
+        if library.make_room(bytes)? {
+            return Ok(None);
+        }
+        cursor.no_room_for = Some(bytes);
     }
+    Ok(Some(full))
 }
 
 /// Gives a blob that is here the name that this item has, unless it has it.

@@ -147,7 +147,7 @@ impl<C: Connect> Session<'_, C> {
             return Ok(true);
         }
         let most = root.pages.len() as u64 * PAGE_BYTES as u64;
-        if let Err(error) = with(library, move |library| library.store().check_room(most)).await {
+        if let Err(error) = with(library, move |library| library.store().check_free(most)).await {
             let text = format!("{:?} is not mirrored any further: {error}", &*root.name);
             notices.put(&about, NoticeLevel::Error, text);
             return Ok(false);
@@ -155,11 +155,7 @@ impl<C: Connect> Session<'_, C> {
         let Some(draft) = self.pages(&root).await? else { return Ok(false) };
         let adopted = {
             let root = Arc::clone(&root);
-            with(library, move |library| {
-                let adopted = library.adopt(&root, &root_bytes, draft)?;
-                library.recount(&root.collection).map(|()| adopted)
-            })
-            .await?
+            with(library, move |library| library.adopt(&root, &root_bytes, draft)).await?
         };
         notices.clear(&about);
         if adopted == Adopted::Newest {

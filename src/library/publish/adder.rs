@@ -138,6 +138,9 @@ impl<'a> Adder<'a> {
             self.tell(AddEvent::Unchanged { path: path.to_owned() });
             return Ok(());
         }
+        if self.copy {
+            self.make_room(fs::metadata(path).map_or(0, |metadata| metadata.len()))?;
+        }
         let imported = match self.import(path, item) {
             Ok(imported) => imported,
             Err(ImportError::Store(error)) => return Err(error.into()),
@@ -172,6 +175,17 @@ impl<'a> Adder<'a> {
             self.publish(&mut |_| true)?;
         }
         Ok(())
+    }
+
+    /// Fails if a copy of so many bytes has no room.
+    fn make_room(&mut self, bytes: u64) -> Result<(), LibraryError> {
+        let pending: u64 = self.imported.iter().map(Imported::size).sum();
+        if self.library.store().check_room(pending + bytes).is_ok() {
+            return Ok(());
+        }
+        // What was copied before is counted once it is in the index.
+        self.commit()?;
+        if self.library.make_room(bytes)? { Ok(()) } else { Ok(self.library.store().check_room(bytes)?) }
     }
 
     /// Where the store has the file of this item.

@@ -179,3 +179,40 @@ fn the_reserve_is_respected() {
     // Sharing in place needs no room.
     import(&target, &here.path().join("file.bin"));
 }
+
+#[test]
+fn a_quota_is_for_copies_of_all_kinds() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (source, id) = with_file(&here, &content(100_000, 13));
+    let options = Options { quota_bytes: 150_000, ..Options::default() };
+    let target = Store::open(there.path(), options.clone()).unwrap();
+    assert!(matches!(
+        target.download(id, 150_001),
+        Err(StoreError::OverQuota { quota_bytes: 150_000, missing_bytes: 1 })
+    ));
+    let mut download = target.download(id, 100_000).unwrap();
+    // What was begun has its room.
+    let small =
+        |seed, bytes| SmallBlob { id: ContentId::of(&content(bytes, seed)), bytes: content(bytes, seed), to: to("s") };
+    assert!(matches!(target.put_small(vec![small(1, 50_001)]), Err(StoreError::OverQuota { missing_bytes: 1, .. })));
+    let file = here.path().join("other.bin");
+    fs::write(&file, content(50_001, 2)).unwrap();
+    let copied = target.import_copy(&file, &to("x"), &mut go_on);
+    assert!(matches!(copied, Err(ImportError::Store(StoreError::OverQuota { missing_bytes: 1, .. }))));
+    assert!(matches!(target.put_small(vec![small(1, 50_000)]).unwrap()[..], [PutOutcome::Stored]));
+    download.write(0..100_000, &source.blob(&id).unwrap().encode(0..100_000).unwrap()).unwrap();
+    download.finish(&to("a")).unwrap();
+    assert_eq!(target.totals().library_bytes, 150_000);
+    // A second name takes nothing, and a file in place has its room.
+    target.place(&id, &to("b")).unwrap();
+    import(&target, &file);
+    assert_eq!((target.totals().library_bytes, target.totals().bytes), (150_000, 200_001));
+    drop(target);
+    let target = Store::open(there.path(), options).unwrap();
+    assert_eq!(target.totals().library_bytes, 150_000);
+    target.remove(&[(id, there.path().join("library/a"))]).unwrap();
+    assert_eq!(target.totals().library_bytes, 150_000, "it has another name");
+    target.remove(&[(id, there.path().join("library/b"))]).unwrap();
+    assert_eq!(target.totals().library_bytes, 50_000);
+    target.download(id, 100_000).unwrap();
+}

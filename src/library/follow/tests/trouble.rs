@@ -1,6 +1,7 @@
 //! Disks that are full or damaged, files that were edited, transfers that were stopped.
 
 use super::*;
+use crate::store::Options;
 
 #[test]
 fn an_edited_mirror_file_is_set_aside() {
@@ -20,13 +21,56 @@ fn an_edited_mirror_file_is_set_aside() {
 
 #[test]
 fn a_full_disk_stops_the_mirror_and_says_so() {
-    let (a, b) = (Node::new(1), Node::with_reserve(2, u64::MAX / 2));
+    let (a, b) = (Node::new(1), Node::with(2, Options { reserve_bytes: u64::MAX / 2, ..Options::default() }));
     a.add(&library_of(a.folder.path(), &[("a", "1")]));
     let following = b.follow(Link::to(&a));
     until("it says so", || following.follower.notices().iter().any(|notice| notice.text.contains("no space left")));
     assert_eq!(b.files(), BTreeMap::new());
     assert!(!following.task.is_finished(), "it waits for room");
     following.stop();
+}
+
+#[test]
+fn a_quota_is_kept_and_what_was_withdrawn_makes_room_by_last_use() {
+    let quota_bytes = 4 * LARGE as u64;
+    let (a, b) = (Node::new(1), Node::with(2, Options { quota_bytes, ..Options::default() }));
+    let book = |letter: &str| letter.repeat(LARGE);
+    let [x, y, z, w] = ["a", "b", "c", "d"].map(book);
+    let books = library_of(a.folder.path(), &[("a", &*x), ("b", &*y), ("c", &*z), ("d", &*w)]);
+    let key = a.add(&books).collection.key;
+    let following = b.follow(Link::to(&a));
+    until("B is full", || b.is_whole("Books", 1));
+
+    let add = |name| fs::write(books.join(name), book(name)).unwrap();
+    let says_so = || following.follower.notices().iter().any(|notice| notice.text.contains("mirror.quota"));
+    add("e");
+    a.add(&books);
+    until("it says so", says_so);
+    assert_eq!(b.files().len(), 4, "what is offered stays");
+
+    // Of two withdrawn books the one goes that nobody read lately.
+    let age = |name: &str, days: u64| {
+        let file = fs::File::options().write(true).open(b.library.store().library().join("Books").join(name)).unwrap();
+        let then = crate::clock::wall() - Duration::from_secs(days * 24 * 60 * 60);
+        file.set_times(fs::FileTimes::new().set_accessed(then)).unwrap();
+    };
+    age("b", 30);
+    age("c", 20);
+    b.library.store().blob(&b.library.item(&key, "b").unwrap().unwrap().item.id).unwrap();
+    ["b", "c"].iter().for_each(|name| fs::remove_file(books.join(name)).unwrap());
+    a.add(&books);
+    until("B has the new one", || b.is_whole("Books", 3));
+    assert_eq!(Vec::from_iter(b.files().into_keys()), ["Books/a", "Books/b", "Books/d", "Books/e"]);
+    assert_eq!(b.paths(&key), ["a", "d", "e", "b"], "what went is not listed any more");
+    until("the notice goes", || !says_so());
+    assert!(b.library.store().totals().library_bytes <= quota_bytes);
+    following.stop();
+
+    let b = b.restart();
+    assert_eq!(b.library.store().totals().library_bytes, quota_bytes, "counted as before");
+    let used =
+        |name: &str| b.library.store().library().join("Books").join(name).metadata().unwrap().accessed().unwrap();
+    assert!(used("b") > crate::clock::wall() - Duration::from_secs(60 * 60), "read today");
 }
 
 #[test]
