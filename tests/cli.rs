@@ -70,14 +70,27 @@ fn text(bytes: &[u8]) -> String {
 fn help_names_every_command_and_exit_code() {
     let home = Home::new();
     let help = home.ok(&["--help"]);
-    let commands =
-        ["run", "add", "ls", "rm", "get", "verify", "doctor", "status", "peers", "id", "config", "completion"];
+    let commands = [
+        "run",
+        "add",
+        "rescan",
+        "ls",
+        "rm",
+        "get",
+        "verify",
+        "doctor",
+        "status",
+        "peers",
+        "id",
+        "config",
+        "completion",
+    ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing: {help}");
         assert!(home.ok(&[command, "--help"]).contains("Usage: allibrary"), "{command}");
     }
-    for code in 0..=9 {
-        assert!(help.contains(&format!("\n  {code}  ")), "exit code {code} is missing");
+    for code in 0..=10 {
+        assert!(help.contains(&format!("\n  {code:>2}  ")), "exit code {code} is missing");
     }
     assert_eq!(home.ok(&["--version"]), format!("allibrary {}\n", env!("CARGO_PKG_VERSION")));
     assert!(!home.path("data").exists(), "nothing is made by asking");
@@ -185,6 +198,39 @@ fn a_library_works_without_a_node() {
     home.ok(&["rm", "Books"]);
     assert!(home.json(&["ls"]).is_empty());
     assert!(home.path("Books/big.bin").exists(), "files stay where they are");
+}
+
+#[test]
+fn a_rescan_finds_what_changed_and_keeps_what_is_unplugged() {
+    let home = Home::new();
+    for name in ["a", "b", "c"] {
+        home.write(format!("Books/{name}"), name.as_bytes());
+    }
+    home.write("Stick/film", b"film");
+    home.ok(&["add", "Books"]);
+    home.ok(&["add", "Stick"]);
+    home.write("Books/a", b"changed");
+    home.write("Books/d", b"new");
+    fs::remove_file(home.path("Books/c")).unwrap();
+    let said = home.ok(&["rescan", "Books"]);
+    let counts = "Books: 2 files added (10 B), 1 of them changed, 1 unchanged, 1 removed, 0 skipped, 0 unreadable\n";
+    assert!(said.starts_with(counts), "{said}");
+
+    fs::rename(home.path("Stick"), home.path("Drawer")).unwrap();
+    fs::create_dir(home.path("Stick")).unwrap();
+    for command in [&["rescan"][..], &["add", "Stick"]] {
+        let said = home.fails(10, command);
+        assert!(said.contains("Stick: nothing") && said.contains("1 file is not there, and stays listed"), "{said}");
+    }
+    let told = home.json(&["rescan"]);
+    let away = told.iter().find(|it| it["event"] == "away").unwrap();
+    assert_eq!((&away["items"], told.last().unwrap()["exit"].as_u64()), (&1.into(), Some(10)));
+    let added: Vec<_> = told.iter().filter(|it| it["event"] == "added").collect();
+    assert_eq!((added.len(), &added[0]["unavailable"], &added[1]["unavailable"]), (2, &0.into(), &1.into()));
+    fs::remove_dir(home.path("Stick")).unwrap();
+    fs::rename(home.path("Drawer"), home.path("Stick")).unwrap();
+    home.ok(&["rescan"]);
+    home.fails(6, &["rescan", "Nothing"]);
 }
 
 #[test]

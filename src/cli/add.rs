@@ -43,21 +43,30 @@ impl Add {
             copy: self.copy,
             yes: self.yes,
         };
-        let mut not_shared = 0;
-        progress::perform(config, request, out, &mut |reply, out| {
-            if let Reply::Added { unreadable, .. } = reply {
-                not_shared = unreadable;
-            }
-            tell(&reply, out)
-        })?;
-        match not_shared {
-            0 => Ok(()),
-            number => {
-                let message = format!("{} could not be read, and so not be shared; see above", count(number, "file"));
-                Err(Failure::new(Exit::Failed, message))
-            }
-        }
+        perform(config, request, out)
     }
+}
+
+/// Has files read and shared, and tells of it.
+pub(super) fn perform(config: &Config, request: Request, out: &mut Out) -> Result<(), Failure> {
+    let (mut not_shared, mut away) = (0, 0);
+    progress::perform(config, request, out, &mut |reply, out| {
+        if let Reply::Added { unreadable, unavailable, .. } = reply {
+            not_shared += unreadable;
+            away += unavailable;
+        }
+        tell(&reply, out)
+    })?;
+    if away > 0 {
+        let (are, stay) = if away == 1 { ("is", "stays") } else { ("are", "stay") };
+        let message = format!("{} {are} not there, and {stay} listed; see above", count(away, "file"));
+        return Err(Failure::new(Exit::Away, message));
+    }
+    if not_shared > 0 {
+        let message = format!("{} could not be read, and so not be shared; see above", count(not_shared, "file"));
+        return Err(Failure::new(Exit::Failed, message));
+    }
+    Ok(())
 }
 
 /// The running node has another working folder.
@@ -79,9 +88,30 @@ fn tell(reply: &Reply, out: &mut Out) -> Result<(), Failure> {
             out.note(format_args!("not shared: {path}: {reason}"));
             Ok(())
         }
-        Reply::Added { collection, added, added_bytes, unchanged, removed, skipped, unreadable } => {
+        Reply::Away { path, items } => {
+            out.note(format_args!(
+                "not there: {path}: nothing that was shared from it is in it any more ({}). If its disk is unplugged, plug it \
+                 in again; at another place, `allibrary add` it there. If its files are to go: allibrary rm COLLECTION",
+                count(*items, "file")
+            ));
+            Ok(())
+        }
+        Reply::Added {
+            collection,
+            added,
+            added_bytes,
+            changed,
+            unchanged,
+            removed,
+            skipped,
+            unreadable,
+            unavailable,
+        } => {
+            let changed = Some(format!(", {changed} of them changed")).filter(|_| *changed > 0).unwrap_or_default();
+            let away = Some(format!(", {unavailable} not there")).filter(|_| *unavailable > 0).unwrap_or_default();
             out.text(format_args!(
-                "{}: {} added ({}), {unchanged} unchanged, {removed} removed, {skipped} skipped, {unreadable} unreadable",
+                "{}: {} added ({}){changed}, {unchanged} unchanged, {removed} removed, {skipped} skipped, {unreadable} \
+                 unreadable{away}",
                 collection.name,
                 count(*added, "file"),
                 size(*added_bytes),

@@ -10,16 +10,17 @@ use crate::{
 /// The end of `--help`, and of the README's chapter on commands.
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  failed for a reason not listed here
-  2  wrong arguments
-  3  wrong configuration
-  4  the data folder is in use by another process
-  5  no node is running
-  6  not found
-  7  damaged content was found
-  8  no space left, or a limit is reached
-  9  refused; pass --yes to go on";
+   0  done
+   1  failed for a reason not listed here
+   2  wrong arguments
+   3  wrong configuration
+   4  the data folder is in use by another process
+   5  no node is running
+   6  not found
+   7  damaged content was found
+   8  no space left, or a limit is reached
+   9  refused; pass --yes to go on
+  10  a disk or folder with shared files is not there";
 
 /// A number for scripts; see [`EXIT_CODES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(super) enum Exit {
     Damaged = 7,
     NoSpace = 8,
     Refused = 9,
+    Away = 10,
 }
 
 /// Why a command ends early.

@@ -14,6 +14,7 @@ mod ls;
 mod out;
 mod peers;
 mod progress;
+mod rescan;
 mod rm;
 mod run;
 mod session;
@@ -59,6 +60,7 @@ struct Global {
 enum Command {
     Run(run::Run),
     Add(add::Add),
+    Rescan(rescan::Rescan),
     Ls(ls::Ls),
     Rm(rm::Rm),
     Get(get::Get),
@@ -97,6 +99,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.run(&global, out),
             Command::Add(add) => add.run(&global.load_and_log()?, out),
+            Command::Rescan(rescan) => rescan.run(&global.load_and_log()?, out),
             Command::Ls(ls) => ls.run(&global.load_and_log()?, out),
             Command::Rm(rm) => rm.run(&global.load_and_log()?, out),
             Command::Get(get) => get.run(&global.load_and_log()?, out),

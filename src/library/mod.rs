@@ -35,7 +35,7 @@ pub use error::LibraryError;
 pub use item::Item;
 pub use manifest::ManifestError;
 pub use page::PageError;
-pub use publish::{AddEvent, AddReport, AddRequest};
+pub use publish::{AddEvent, AddReport, AddRequest, Events};
 pub use remove::{Remove, Removed};
 pub use root::{Root, RootError};
 pub use serve::{ServeError, serve};

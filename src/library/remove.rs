@@ -8,7 +8,7 @@ use super::{
     editions,
     item::Item,
     manifest::delete,
-    publish::{ancestors, copy_path, item_name},
+    publish::{ancestors, copy_path, item_path},
 };
 use crate::{
     content::{CollectionKey, ContentId},
@@ -107,9 +107,8 @@ impl Library {
             let in_place = |file: &PathBuf| {
                 let Some((at, source)) = owner else { return false };
                 let Ok(below) = file.strip_prefix(source) else { return false };
-                let names: Vec<String> = below.iter().map(item_name).collect();
                 // A file in the library is that of the collection whose folder it is in, whoever shares it too.
-                names.join("/") == path[at.len()..].trim_start_matches('/') && !file.starts_with(&library)
+                item_path(at, below) == *path && !file.starts_with(&library)
             };
             let of_item = info.paths.into_iter().filter(|file| mine.contains(file) || in_place(file));
             files.extend(of_item.map(|file| (*id, file)));

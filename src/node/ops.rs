@@ -14,7 +14,7 @@ use crate::{
     clock,
     config::Config,
     content::ContentId,
-    library::{AddEvent, AddRequest, Entry, Library, LibraryError, Remove, Summary},
+    library::{AddEvent, AddReport, AddRequest, Entry, Events, Library, LibraryError, Remove, Summary},
     limits::control,
     network::identity::{IdentityError, Keypair},
     store::{Options, ReadError, Store, StoreError, Verified},
@@ -70,8 +70,10 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
     match request {
         Request::Add { paths, collection, copy, yes } => {
             let paths = paths.into_iter().map(|PathText(path)| path).collect();
-            add(library, &AddRequest { paths, collection, copy, yes }, on_reply)
+            let request = AddRequest { paths, collection, copy, yes };
+            add(&mut |events| library.add(&request, events), on_reply)
         }
+        Request::Rescan { collections } => rescan(library, &collections, on_reply),
         Request::List { collection: None } => {
             library.collections().into_iter().try_for_each(|summary| on_reply(Reply::Collection(summary.into())))
         }
@@ -92,10 +94,25 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
     }
 }
 
-fn add(library: &Library, request: &AddRequest, on_reply: OnReply<'_>) -> Result<(), OpError> {
+fn rescan(library: &Library, folders: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let mut shared = library.shared()?;
+    for folder in folders {
+        if !shared.iter().any(|(_, known)| known == folder) {
+            let message = format!("there is no collection {folder:?} here that this node shares files of");
+            return Err(OpError::new(FailureKind::NotFound, message));
+        }
+    }
+    shared.retain(|(_, folder)| folders.is_empty() || folders.contains(folder));
+    shared.iter().try_for_each(|(key, _)| add(&mut |events| library.add_again(key, events), on_reply))
+}
+
+/// What is added, and told of it.
+type Add<'a> = &'a mut dyn FnMut(Events<'_>) -> Result<AddReport, LibraryError>;
+
+fn add(add: Add<'_>, on_reply: OnReply<'_>) -> Result<(), OpError> {
     let mut pace = Pace::default();
     let (mut files, mut bytes) = (0, 0);
-    let report = library.add(request, &mut |event| {
+    let report = add(&mut |event| {
         let reply = match event {
             AddEvent::File { path, done, size } => {
                 let before = bytes;
@@ -112,6 +129,7 @@ fn add(library: &Library, request: &AddRequest, on_reply: OnReply<'_>) -> Result
             AddEvent::Unchanged { path } => Reply::Reading { path: text(&path), files, bytes, total_bytes: None },
             AddEvent::Skipped { path, why } => Reply::Skipped { path: text(&path), reason: why.to_owned() },
             AddEvent::Failed { path, why } => Reply::Unreadable { path: text(&path), reason: why },
+            AddEvent::Away { path, items } => Reply::Away { path: text(&path), items },
             AddEvent::Published { version, items } => Reply::Published { version, items },
         };
         go_on(on_reply(reply))
@@ -120,8 +138,10 @@ fn add(library: &Library, request: &AddRequest, on_reply: OnReply<'_>) -> Result
         collection: report.collection.into(),
         added: report.added,
         added_bytes: report.added_bytes,
+        changed: report.changed,
         unchanged: report.unchanged,
         removed: report.removed,
+        unavailable: report.away,
         skipped: report.skipped,
         unreadable: report.failed,
     })

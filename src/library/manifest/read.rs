@@ -171,6 +171,19 @@ impl Manifest {
         Ok(items)
     }
 
+    /// All items from this path on, in order.
+    pub fn items_at(self, path: &str) -> Result<Items, ManifestError> {
+        let (mut low, mut high) = (0, self.pages);
+        while low < high {
+            let middle = (low + high) / 2;
+            let is_before = self.parsed(middle)?.last().is_some_and(|last| *last.path < *path);
+            if is_before { low = middle + 1 } else { high = middle }
+        }
+        let mut items = Items { manifest: Some(self), next_page: low, page: Vec::new().into_iter() };
+        items.skip_to(path)?;
+        Ok(items)
+    }
+
     fn load(&mut self, index: usize) -> Result<&[Item], ManifestError> {
         let items = match self.cached.take() {
             Some((cached, items)) if cached == index => items,
@@ -250,14 +263,16 @@ impl Items {
 
     /// Drops the items before this path, and returns the one of this path if there is one.
     pub fn seek(&mut self, path: &str) -> Result<Option<Item>, ManifestError> {
-        while let Some(item) = self.peek()? {
-            match (*item.path).cmp(path) {
-                std::cmp::Ordering::Less => drop(self.page.next()),
-                std::cmp::Ordering::Equal => return Ok(self.page.next()),
-                std::cmp::Ordering::Greater => break,
-            }
+        self.skip_to(path)?;
+        Ok(self.peek()?.is_some_and(|item| &*item.path == path).then(|| self.page.next()).flatten())
+    }
+
+    /// Drops the items before this path.
+    fn skip_to(&mut self, path: &str) -> Result<(), ManifestError> {
+        while self.peek()?.is_some_and(|item| &*item.path < path) {
+            self.page.next();
         }
-        Ok(None)
+        Ok(())
     }
 }
 

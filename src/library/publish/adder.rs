@@ -1,16 +1,16 @@
 //! One add under way.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::BTreeMap,
     fs,
-    hash::{BuildHasher, RandomState},
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use super::{
-    AddEvent, AddReport,
-    sources::Source,
+    AddEvent, AddReport, Events,
+    seen::Seen,
+    sources::{Kind, Source},
     walk::{Found, Walk},
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) struct Adder<'a> {
     library: &'a Library,
     copy: bool,
     own: Own,
-    events: &'a mut dyn FnMut(AddEvent) -> ControlFlow<()>,
+    events: Events<'a>,
     /// Whether whoever hears of the events wants no more of them.
     stopped: bool,
     /// The version that is out, to compare with.
@@ -45,11 +45,7 @@ pub(super) struct Adder<'a> {
     /// Files that the version that is out lists and the next one does not.
     outdated: Vec<(ContentId, PathBuf)>,
     bytes_since_publish: u64,
-    /// Hashes of the paths of all items that are still there: a set of the paths would be large.
-    seen: HashSet<u64>,
-    hasher: RandomState,
-    /// Folders that could not be read: what is below them stays listed.
-    unread: BTreeSet<String>,
+    seen: Seen,
     counts: Counts,
 }
 
@@ -57,6 +53,7 @@ pub(super) struct Adder<'a> {
 struct Counts {
     added: u64,
     added_bytes: u64,
+    changed: u64,
     unchanged: u64,
     skipped: u64,
     failed: u64,
@@ -67,10 +64,12 @@ impl<'a> Adder<'a> {
         library: &'a Library,
         copy: bool,
         own: Own,
-        events: &'a mut dyn FnMut(AddEvent) -> ControlFlow<()>,
+        sources: &[Source],
+        events: Events<'a>,
     ) -> Result<Self, LibraryError> {
         Ok(Self {
             published: library.manifest(&own.key)?,
+            seen: Seen::new(library.notes(&own.key)?.sources(), sources),
             library,
             copy,
             own,
@@ -81,35 +80,42 @@ impl<'a> Adder<'a> {
             replaced: Vec::new(),
             outdated: Vec::new(),
             bytes_since_publish: 0,
-            seen: HashSet::new(),
-            hasher: RandomState::new(),
-            unread: BTreeSet::new(),
             counts: Counts::default(),
         })
     }
 
     pub fn run(mut self, sources: &[Source]) -> Result<AddReport, LibraryError> {
         for source in sources {
-            if !source.is_folder {
-                self.add_file(&source.path, &source.at)?;
-                continue;
-            }
-            for found in Walk::new(source.path.clone(), &source.at, self.library.data()) {
-                match found {
-                    Found::File { path, item } => self.add_file(&path, &item)?,
-                    Found::Skipped { path, why } => {
-                        self.counts.skipped += 1;
-                        self.tell(AddEvent::Skipped { path, why });
-                    }
-                    Found::Failed { path, item, why } => {
-                        self.unread.insert(item);
-                        self.fail(path, why);
-                    }
-                }
+            match source.kind {
+                Kind::File => self.add_file(&source.path, &source.at)?,
+                Kind::Folder => self.add_folder(source)?,
+                Kind::Missing => {}
             }
         }
         self.go_on()?;
-        self.finish(sources)
+        self.finish()
+    }
+
+    fn add_folder(&mut self, source: &Source) -> Result<(), LibraryError> {
+        self.seen.walk(&source.at);
+        if !self.copy {
+            self.library.store().add_root(&source.path)?;
+        }
+        for found in Walk::new(source.path.clone(), &source.at, self.library.data()) {
+            match found {
+                Found::File { path, item } => self.add_file(&path, &item)?,
+                Found::Mount { path, item } => self.seen.mount(item, path),
+                Found::Skipped { path, why } => {
+                    self.counts.skipped += 1;
+                    self.tell(AddEvent::Skipped { path, why });
+                }
+                Found::Failed { path, item, why } => {
+                    self.seen.unread(item);
+                    self.fail(path, why);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn fail(&mut self, path: PathBuf, why: String) {
@@ -128,8 +134,8 @@ impl<'a> Adder<'a> {
 
     fn add_file(&mut self, path: &Path, item: &str) -> Result<(), LibraryError> {
         self.go_on()?;
-        self.seen.insert(self.hasher.hash_one(item));
         let old = self.published.as_mut().map(|manifest| manifest.item(item)).transpose()?.flatten();
+        self.seen.item(item, old.is_some());
         let store = self.library.store();
         if let Some(old) = &old
             && store.is_unchanged(&old.id, path)?
@@ -155,7 +161,9 @@ impl<'a> Adder<'a> {
             old => {
                 self.counts.added += 1;
                 self.counts.added_bytes += imported.size();
+                self.seen.content(&imported.id());
                 if let Some(old) = old {
+                    self.counts.changed += 1;
                     self.replaced.push((old, self.file_of(path, item)));
                 }
                 let name = item.rsplit('/').next().unwrap_or(item);
@@ -236,38 +244,28 @@ impl<'a> Adder<'a> {
         Ok(())
     }
 
-    fn finish(mut self, sources: &[Source]) -> Result<AddReport, LibraryError> {
+    fn finish(mut self) -> Result<AddReport, LibraryError> {
         let (library, key) = (self.library, self.own.key);
-        let known = library.notes(&key)?.sources();
-        let walked: BTreeSet<&str> = sources.iter().filter(|it| it.is_folder).map(|it| it.at.as_str()).collect();
-        let (seen, hasher, unread) =
-            (std::mem::take(&mut self.seen), self.hasher.clone(), std::mem::take(&mut self.unread));
-        let mut gone = Vec::new();
+        library.note(&key, |notes| notes.add_sources(self.seen.mounts().iter().cloned()))?;
+        let (mut gone, mut away) = (Vec::new(), 0);
+        let mut seen = std::mem::take(&mut self.seen);
         self.publish(&mut |item| {
-            let owner = ancestors(&item.path).find(|at| known.contains_key(*at));
-            if owner.is_none_or(|at| !walked.contains(at)) {
-                return true;
+            let stays = seen.stays(item);
+            if !stays {
+                gone.push((item.path.to_string(), item.id));
             }
-            if seen.contains(&hasher.hash_one(&*item.path)) || ancestors(&item.path).any(|at| unread.contains(at)) {
-                return true;
-            }
-            gone.push((item.path.to_string(), item.id));
-            false
+            stays
         })?;
-        library.store().remove(&library.files_of(&self.own.folder, &known, &gone)?)?;
-        let Counts { added, added_bytes, unchanged, skipped, failed } = self.counts;
+        library.store().remove(&library.files_of(&self.own.folder, seen.known(), &gone)?)?;
+        for (path, items) in seen.away() {
+            away += items;
+            self.tell(AddEvent::Away { path: path.clone(), items });
+        }
+        let Counts { added, added_bytes, changed, unchanged, skipped, failed } = self.counts;
         let collection = library.summary(&key).ok_or(LibraryError::NoCollection)?;
         let removed = gone.len() as u64;
-        Ok(AddReport { collection, added, added_bytes, unchanged, removed, skipped, failed })
+        Ok(AddReport { collection, added, added_bytes, changed, unchanged, removed, away, skipped, failed })
     }
-}
-
-/// The path itself, then each folder above it, "" last.
-pub(in crate::library) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |at| match at.rfind('/') {
-        Some(end) => Some(&at[..end]),
-        None => (!at.is_empty()).then_some(""),
-    })
 }
 
 /// Where a copy of an item's file stands.

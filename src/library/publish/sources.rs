@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     AddRequest,
+    seen::{is_below, owner},
     walk::{item_name, unused},
 };
 use crate::{
@@ -23,7 +24,15 @@ const DEFAULT_NAME: &str = "Shared";
 pub(super) struct Source {
     pub path: PathBuf,
     pub at: String,
-    pub is_folder: bool,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    /// Neither is there.
+    Missing,
 }
 
 pub(super) struct Plan {
@@ -71,7 +80,7 @@ pub(super) fn plan(library: &Library, request: &AddRequest) -> Result<Plan, Libr
         let wanted = if single.is_some() { String::new() } else { base_name(&path) };
         let at = place(library, &own, &known, &path, &wanted)?;
         known.insert(at.clone(), path.clone());
-        sources.push(Source { path, at, is_folder });
+        sources.push(Source { path, at, kind: if is_folder { Kind::Folder } else { Kind::File } });
     }
     let places = sources.iter().map(|source| (source.at.clone(), source.path.clone()));
     library.remember(&own, places)?;
@@ -90,7 +99,7 @@ fn place(
         return Ok(at.clone());
     }
     // What is gone gives its place away: a stick that is mounted elsewhere is still the same stick.
-    let is_free = |at: &str| known.get(at).is_none_or(|known| !known.exists());
+    let is_free = |at: &str| known.get(at).is_none_or(|known| is_gone(known));
     if wanted.is_empty() && is_free("") {
         return Ok(String::new());
     }
@@ -112,6 +121,48 @@ fn place(
         !is_free(at) || foreign
     });
     failed.take().map_or(Ok(at), |error| Err(error.into()))
+}
+
+/// Whether nothing is there, or only the empty folder that an unplugged disk leaves behind.
+fn is_gone(path: &Path) -> bool {
+    !path.exists() || fs::read_dir(path).is_ok_and(|mut names| names.next().is_none())
+}
+
+/// What a collection of this node comes from, as it is now. What was copied is left out: copies stay as they are.
+pub(super) fn remembered(library: &Library, own: &Own) -> Result<Vec<Source>, LibraryError> {
+    let known = library.notes(&own.key)?.sources();
+    let is_walked_to = |at: &String, path: &PathBuf| {
+        known.iter().any(|(above_at, above)| above_at != at && is_below(at, path, above_at, above))
+    };
+    let mut sources = Vec::new();
+    for (at, path) in known.iter().filter(|(at, path)| !is_walked_to(at, path)) {
+        if !is_copied(library, own, &known, at)? {
+            let kind = match fs::metadata(path) {
+                Ok(metadata) if metadata.is_dir() => Kind::Folder,
+                Ok(metadata) if metadata.is_file() => Kind::File,
+                _ => Kind::Missing,
+            };
+            sources.push(Source { path: path.clone(), at: at.clone(), kind });
+        }
+    }
+    Ok(sources)
+}
+
+/// Whether the library has copies of what came from there, which the first item tells.
+fn is_copied(library: &Library, own: &Own, known: &BTreeMap<String, PathBuf>, at: &str) -> Result<bool, LibraryError> {
+    let Some(manifest) = library.manifest(&own.key)? else { return Ok(false) };
+    for item in manifest.items_at(at)? {
+        let item = item?;
+        if !item.path.starts_with(at) {
+            break;
+        }
+        if owner(known, &item.path) == Some(at) {
+            let info = library.store().info(&item.id)?;
+            let copies = library.store().library().join(&own.folder);
+            return Ok(info.is_some_and(|info| info.paths.iter().any(|path| path.starts_with(&copies))));
+        }
+    }
+    Ok(false)
 }
 
 fn base_name(path: &Path) -> String {

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
     fs,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,8 @@ use super::super::item::is_item_path;
 pub(super) enum Found {
     /// A file, and the path of its item below the folder that was walked.
     File { path: PathBuf, item: String },
+    /// A folder on another disk than the one that it is in; what it holds follows.
+    Mount { path: PathBuf, item: String },
     /// Something left out on purpose; without words, something that nobody misses.
     Skipped { path: PathBuf, why: &'static str },
     /// A folder or file that could not be read; `item` is the path of the items it would have.
@@ -26,10 +28,17 @@ pub(super) struct Walk<'a> {
     root: PathBuf,
     /// A folder that is never entered.
     not: &'a Path,
-    /// Names still to be looked at, innermost folder last, in reverse order.
-    levels: Vec<Vec<Name>>,
+    /// The folders that the walk is in, innermost last.
+    levels: Vec<Level>,
     /// What to tell first.
-    failed: Option<Found>,
+    first: Option<Found>,
+}
+
+struct Level {
+    /// Of the disk that it is on.
+    device: u64,
+    /// Still to be looked at, in reverse order.
+    names: Vec<Name>,
 }
 
 struct Name {
@@ -52,8 +61,8 @@ const DEPTH: usize = 64;
 impl<'a> Walk<'a> {
     /// `root` is canonical. Items start with `prefix`, unless that is empty.
     pub fn new(root: PathBuf, prefix: &str, not: &'a Path) -> Self {
-        let mut walk = Self { root: root.clone(), not, levels: Vec::new(), failed: None };
-        walk.failed = walk.enter(root, prefix.to_owned());
+        let mut walk = Self { root: root.clone(), not, levels: Vec::new(), first: None };
+        walk.first = walk.enter(root, prefix.to_owned());
         walk
     }
 
@@ -67,14 +76,17 @@ impl<'a> Walk<'a> {
         if self.levels.len() == DEPTH {
             return Some(Found::Skipped { path: folder, why: "it is too deep down" });
         }
-        match names(&folder, &item) {
-            Ok(names) => self.levels.push(names),
+        let above = self.levels.last().map(|level| level.device);
+        match fs::metadata(&folder).and_then(|metadata| Ok((metadata.dev(), names(&folder, &item)?))) {
+            Ok((device, names)) => {
+                self.levels.push(Level { device, names });
+                above.is_some_and(|above| above != device).then_some(Found::Mount { path: folder, item })
+            }
             Err(error) => {
                 let why = format!("{error}; let this user read it (chmod a+rx)");
-                return Some(Found::Failed { path: folder, item, why });
+                Some(Found::Failed { path: folder, item, why })
             }
         }
-        None
     }
 
     /// A link is followed to a file inside the walked folder, which has to be one that the walk would show by itself.
@@ -101,15 +113,15 @@ impl Iterator for Walk<'_> {
 
     fn next(&mut self) -> Option<Found> {
         loop {
-            if let Some(failed) = self.failed.take() {
-                return Some(failed);
+            if let Some(first) = self.first.take() {
+                return Some(first);
             }
-            let Some(Name { path, item, kind }) = self.levels.last_mut()?.pop() else {
+            let Some(Name { path, item, kind }) = self.levels.last_mut()?.names.pop() else {
                 self.levels.pop();
                 continue;
             };
             if kind == Kind::Folder {
-                self.failed = self.enter(path, item);
+                self.first = self.enter(path, item);
                 continue;
             }
             return Some(match kind {
@@ -163,8 +175,14 @@ fn names(folder: &Path, prefix: &str) -> std::io::Result<Vec<Name>> {
 }
 
 /// The name as text on one line.
-pub(in crate::library) fn item_name(name: &OsStr) -> String {
+pub(super) fn item_name(name: &OsStr) -> String {
     name.to_string_lossy().chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// The path of the item that a file has which is so far below a folder with this place.
+pub(in crate::library) fn item_path(at: &str, below: &Path) -> String {
+    let above = Some(at.to_owned()).filter(|at| !at.is_empty());
+    above.into_iter().chain(below.iter().map(item_name)).collect::<Vec<_>>().join("/")
 }
 
 /// The name, or it with " (2)" or a higher number before its extension.

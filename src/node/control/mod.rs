@@ -34,6 +34,8 @@ use crate::status::NodeStatus;
 pub enum Request {
     /// Share files and folders; paths are absolute.
     Add { paths: Vec<PathText>, collection: Option<String>, copy: bool, yes: bool },
+    /// Look again at what own collections come from, all if none is named.
+    Rescan { collections: Vec<String> },
     /// List the collections, or the items of one.
     List { collection: Option<String> },
     /// Stop sharing or mirroring: collections, or items as `COLLECTION/PATH`.
@@ -59,6 +61,8 @@ pub enum Reply {
     Skipped { path: String, reason: String },
     /// A file could not be read.
     Unreadable { path: String, reason: String },
+    /// Nothing that was listed is in this folder any more: its disk is taken for unplugged, and the items stay listed.
+    Away { path: String, items: u64 },
     /// A version of the collection is out, with what was found so far.
     Published { version: u64, items: u64 },
     /// An add is complete.
@@ -66,8 +70,14 @@ pub enum Reply {
         collection: CollectionInfo,
         added: u64,
         added_bytes: u64,
+        /// How many of `added` have new content.
+        #[serde(default)]
+        changed: u64,
         unchanged: u64,
         removed: u64,
+        /// Items that stay listed without their files: see [`Reply::Away`].
+        #[serde(default)]
+        unavailable: u64,
         skipped: u64,
         unreadable: u64,
     },
