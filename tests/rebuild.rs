@@ -9,7 +9,7 @@ use fastrand::Rng;
 use serde_json::Value;
 use support::{
     netns::Lan,
-    node::{Files, Place, files_below},
+    node::{Files, Nodes, Place, files_below},
 };
 
 /// What the program tells of what it has, without anything that may differ between two answers.
@@ -172,6 +172,33 @@ fn rebuild(rounds: u32) {
     node.wait_for_idle();
     assert!(!data.join("library/Mirrored/3.txt").exists() && !data.join("library/Dropped").join("0.txt").exists());
     drop((node, publisher));
+}
+
+/// Reading all files takes hours on a board; nobody waits for that.
+#[test]
+fn a_node_serves_while_its_index_is_built_again() {
+    let nodes = Nodes::new(2);
+    let (place, books) = (nodes.place(0), nodes.folder("Books"));
+    // Looked at in this order.
+    fs::write(books.join("1 small.txt"), "small").unwrap();
+    // It takes seconds to hash, and no room.
+    fs::File::create(books.join("2 large.bin")).unwrap().set_len(3 << 30).unwrap();
+    let books = books.to_str().unwrap();
+    place.ok(&["add", books]);
+    fs::remove_dir_all(place.folder.join("node/index")).unwrap();
+
+    let mut node = place.start(&[]);
+    let is_told = |status: &Value| status["notices"].to_string().contains("built again");
+    node.wait_for("what it does", is_told);
+    let held =
+        || -> Vec<bool> { place.json(&["ls", "Books"]).iter().map(|item| item["held"].as_bool().unwrap()).collect() };
+    assert_eq!(held(), [false, false]);
+    let refused = place.run(&["rm", "Books/1 small.txt"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("try again later"), "{}: {said}", refused.status);
+    node.wait_for("the end of it", |status| !is_told(status) && status["store"]["blobs"] == 2);
+    assert_eq!(held(), [true, true]);
+    place.ok(&["rm", "Books/1 small.txt"]);
 }
 
 /// sled may drop what it wrote last and say nothing, if it was damaged.

@@ -129,6 +129,7 @@ async fn serve(
     let json = out.is_json();
     let share = async {
         if !share.is_empty() {
+            node.ready().await;
             // Over the control socket, like any other command: the files are read on a thread of their own.
             let (add, config) = (Add::folders(share), config.clone());
             smol::unblock(move || add.run(&config, &mut Out::new(json))).await?;

@@ -6,6 +6,7 @@ pub mod control;
 pub mod footprint;
 pub mod ops;
 mod peering;
+mod rebuild;
 mod state;
 mod uploads;
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 use self::{
     control::{ControlError, OpError},
     peering::Peering,
+    rebuild::Rebuild,
     state::State,
 };
 use crate::{
@@ -69,15 +71,20 @@ impl Node {
     /// Starts a node, step by step. Blocks for moments: nothing else runs yet.
     pub fn start(config: &Config) -> Result<Self, NodeError> {
         log::debug!("1/5 opening the store in {}", config.data.display());
-        let (library, keypair) = ops::open(config)?;
+        let (library, keypair) = ops::open_as_found(config)?;
         let library = Arc::new(library);
+        let is_lost = library.store().needs_rebuild().map_err(OpError::from)?;
+        if !is_lost {
+            ops::sweep(&library);
+        }
         let follower = Follower::new(library.clone(), policy(config, library.node_id()));
         let manager = PeerManager::new(peers::Options {
             me: library.node_id(),
             max_peers: config.network.max_peers as usize,
             seed: fastrand::u64(..),
         });
-        let state = Arc::new(State::new(library, follower, Peering::new(manager), config));
+        let rebuild = Rebuild::new(is_lost.then(|| library.collections().iter().map(|it| it.items).sum()));
+        let state = Arc::new(State::new(library, follower, Peering::new(manager), rebuild, config));
 
         log::debug!("2/5 opening the page");
         let kiosk = open_page(config, &state)?;
@@ -98,6 +105,7 @@ impl Node {
             smol::spawn(peering),
             smol::spawn(uploads::serve_all(state.clone(), started.incoming)),
             smol::spawn(watch_faults(state.library.clone())),
+            smol::spawn(rebuild::run(state.clone())),
             smol::spawn(footprint::trim(state.clone())),
             smol::spawn(async move { server.serve(handler).await }),
         ];
@@ -117,6 +125,11 @@ impl Node {
         let state = self.state.clone();
         // It waits for what the store is writing.
         smol::unblock(move || state.status()).await
+    }
+
+    /// Returns once the library can be changed: after an index that was lost is built again.
+    pub async fn ready(&self) {
+        self.state.rebuild.over().await;
     }
 
     /// What mDNS heard on each interface: what to look at when no peer shows up.

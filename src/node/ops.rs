@@ -37,6 +37,17 @@ type OnReply<'a> = &'a mut dyn FnMut(Reply) -> Result<(), OpError>;
 /// # Errors
 /// [`FailureKind::InUse`] if another process has it open.
 pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
+    let (library, keypair) = open_as_found(config)?;
+    if library.store().needs_rebuild()? {
+        rebuild(&library, |path| log::debug!("found {}", path.display()))?;
+    } else {
+        sweep(&library);
+    }
+    Ok((library, keypair))
+}
+
+/// The same without what makes it whole: [`rebuild`] if the index was lost, else [`sweep`].
+pub(super) fn open_as_found(config: &Config) -> Result<(Library, Keypair), OpError> {
     let options = Options {
         library: Some(config.mirror.folder.clone()),
         reserve_bytes: config.mirror.reserve.0,
@@ -49,17 +60,23 @@ pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
         log::info!("this node is {} from now on", keypair.node_id());
     }
     let key = SigningKey::from_bytes(&keypair.secret_bytes());
-    let needs_rebuild = store.needs_rebuild()?;
-    let library = Library::open(Arc::new(store), &config.data, key)?;
-    if needs_rebuild {
-        log::warn!("the index was lost: looking for the files of all collections");
-        library.restore(&mut |path| log::debug!("found {}", path.display()))?;
-        library.store().set_rebuilt()?;
-    }
+    Ok((Library::open(Arc::new(store), &config.data, key)?, keypair))
+}
+
+/// Fills the index that took the place of a lost one; `found` hears of each file. Nothing else may change the library.
+pub(super) fn rebuild(library: &Library, mut found: impl FnMut(&Path)) -> Result<(), OpError> {
+    log::warn!("the index was lost: looking for the files of all collections");
+    library.restore(&mut found)?;
+    library.store().set_rebuilt()?;
+    sweep(library);
+    Ok(())
+}
+
+/// Takes away what work that was cut short left behind. Nothing else may change the library.
+pub(super) fn sweep(library: &Library) {
     if let Err(error) = library.sweep() {
         log::warn!("what work that was cut short left behind stays for now: {error}");
     }
-    Ok((library, keypair))
 }
 
 /// Does what is asked. [`Request::Status`] is for a node alone, and refused.

@@ -15,7 +15,7 @@ use super::state::State;
 use crate::{
     clock,
     content::NodeId,
-    library::follow::{self, Connect, FollowEnd, Follower},
+    library::follow::{self, Connect, FollowEnd},
     network::{self, Connector, Network, NetworkEvent},
     peers::{self, PeerManager, Source},
     status::{Notice, NoticeLevel, PeerStatus},
@@ -74,7 +74,7 @@ impl Peering {
         mut events: mpsc::Receiver<NetworkEvent>,
     ) {
         let peering = &state.peering;
-        let mut following = Following { follower: state.follower.clone(), connector, tasks: HashMap::new() };
+        let mut following = Following { state: state.clone(), connector, tasks: HashMap::new() };
         loop {
             while let Some(command) = peering.poll_command() {
                 network.command(command).await;
@@ -153,7 +153,7 @@ impl Connect for Connector {
 
 /// One task for each connected peer: it takes what is to be mirrored.
 struct Following {
-    follower: Arc<Follower>,
+    state: Arc<State>,
     connector: Connector,
     tasks: HashMap<NodeId, smol::Task<()>>,
 }
@@ -165,17 +165,19 @@ impl Following {
             self.tasks.remove(&node);
             return;
         }
-        let (follower, connector) = (self.follower.clone(), self.connector.clone());
-        self.tasks.entry(node).or_insert_with(|| smol::spawn(follow(follower, node, connector)));
+        let (state, connector) = (self.state.clone(), self.connector.clone());
+        self.tasks.entry(node).or_insert_with(|| smol::spawn(follow(state, node, connector)));
     }
 }
 
 /// Follows a peer for as long as it is connected, unless it breaks the rules. Its streams may end before: with a surplus
 /// connection, or because it has too much to do.
-async fn follow(follower: Arc<Follower>, node: NodeId, connector: Connector) {
+async fn follow(state: Arc<State>, node: NodeId, connector: Connector) {
+    // What is here and not found yet would be fetched.
+    state.rebuild.over().await;
     let mut pause = FOLLOW_AGAIN;
     loop {
-        match follow::follow_peer(follower.clone(), node, connector.clone()).await {
+        match follow::follow_peer(state.follower.clone(), node, connector.clone()).await {
             FollowEnd::Gone { reason } => log::debug!("following {node} ended: {reason}"),
             FollowEnd::Violation { .. } => return,
         }

@@ -10,6 +10,7 @@ use super::{
     control::{OpError, Reply, Request},
     ops,
     peering::Peering,
+    rebuild::Rebuild,
 };
 use crate::{
     clock,
@@ -25,6 +26,7 @@ pub(super) struct State {
     pub(super) follower: Arc<Follower>,
     pub(super) peering: Peering,
     pub(super) uploads: Uploads,
+    pub(super) rebuild: Rebuild,
     page: OnceLock<SocketAddr>,
     reserve_bytes: u64,
     quota_bytes: u64,
@@ -32,12 +34,19 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(library: Arc<Library>, follower: Arc<Follower>, peering: Peering, config: &Config) -> Self {
+    pub(super) fn new(
+        library: Arc<Library>,
+        follower: Arc<Follower>,
+        peering: Peering,
+        rebuild: Rebuild,
+        config: &Config,
+    ) -> Self {
         Self {
             library,
             follower,
             peering,
             uploads: Uploads::new(limits::transfer::UPLOAD_SLOTS),
+            rebuild,
             page: OnceLock::new(),
             reserve_bytes: config.mirror.reserve.0,
             quota_bytes: config.mirror.quota.0,
@@ -58,7 +67,8 @@ impl State {
     /// Everything as it is now; may block for a moment.
     pub(super) fn status(&self) -> NodeStatus {
         let totals = self.library.store().totals();
-        let mut notices = self.peering.notices();
+        let mut notices: Vec<_> = self.rebuild.notice().into_iter().collect();
+        notices.extend(self.peering.notices());
         notices.extend(self.follower.notices());
         NodeStatus {
             node: self.library.node_id().to_string(),
@@ -95,6 +105,10 @@ impl State {
     ) -> Result<(), OpError> {
         match request {
             Request::Status => on_reply(Reply::Status(Box::new(self.status()))),
+            Request::Add { .. } | Request::Remove { .. } | Request::Doctor => {
+                self.rebuild.check_over()?;
+                ops::perform(&self.library, request, on_reply)
+            }
             request => ops::perform(&self.library, request, on_reply),
         }
     }
