@@ -109,7 +109,7 @@ impl Library {
         self.add_from(plan.own, request.copy, &plan.sources, events)
     }
 
-    /// The collections of this node that come from folders and files of this machine: their keys and folders.
+    /// The collections of this node that come from folders and files of this machine: their keys and folders, by folder.
     pub fn shared(&self) -> Result<Vec<(CollectionKey, String)>, LibraryError> {
         let records = self.lock().records.clone();
         let mut shared = Vec::new();
@@ -118,6 +118,7 @@ impl Library {
                 shared.push((key, record.folder));
             }
         }
+        shared.sort_by(|a, b| a.1.cmp(&b.1));
         Ok(shared)
     }
 
