@@ -38,6 +38,7 @@ fn main() {
     large_file(&folder.path().join("large"));
     small_files(&folder.path().join("small"));
     real_files(&folder.path().join("real"));
+    many_files(&folder.path().join("many"));
     discovery(&folder.path().join("discovery"));
     handshake();
     assert!(!FAILED.load(Relaxed), "a bound was passed");
@@ -71,31 +72,41 @@ struct Mirrored {
     peak_kib: [u64; 2],
     idle_kib: [u64; 2],
     idle_cpu: [f64; 2],
+    /// Bytes written to the disk in [`WINDOW`].
+    idle_written: [u64; 2],
 }
 
+/// How long an idle node is watched.
+const WINDOW: Duration = Duration::from_secs(20);
+
 fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
-    let place = |host: usize| Place::on(&lan.hosts[host], folder.join(format!("node{host}")));
+    let place = |host: usize| {
+        let place = Place::on(&lan.hosts[host], folder.join(format!("node{host}")));
+        place.with("ALLIBRARY_MIRROR_MAX_ITEMS_PER_PUBLISHER", "1000000")
+    };
     place(0).ok(&["add", books.to_str().unwrap()]);
     let publisher = place(0).start(&[]);
     let begin = allibrary::clock::now();
     let mut mirror = place(1).start(&["--mirror"]);
-    mirror.wait_for_blobs(blobs);
+    // However many there are, the next ones must come soon.
+    (1..=blobs.div_ceil(10_000)).for_each(|step| mirror.wait_for_blobs(blobs.min(10_000 * step)));
     let elapsed = begin.elapsed();
     mirror.wait_for_idle();
     let cpu = cpu_time(&publisher) + cpu_time(&mirror);
     let peak_kib = [&publisher, &mirror].map(|node| node.memory_kib("VmHWM"));
     // What is done once after a transfer (counting, giving memory back) is over by then.
     std::thread::sleep(Duration::from_secs(25));
-    let before = [&publisher, &mirror].map(cpu_time);
-    let window = Duration::from_secs(20);
-    std::thread::sleep(window);
+    let (before, written) = ([&publisher, &mirror].map(cpu_time), [&publisher, &mirror].map(written_bytes));
+    std::thread::sleep(WINDOW);
     let spent = [cpu_time(&publisher) - before[0], cpu_time(&mirror) - before[1]];
+    let idle_written = [written_bytes(&publisher) - written[0], written_bytes(&mirror) - written[1]];
     Mirrored {
         elapsed,
         cpu,
         peak_kib,
         idle_kib: [&publisher, &mirror].map(|node| node.memory_kib("VmRSS")),
-        idle_cpu: spent.map(|spent| 100.0 * spent.as_secs_f64() / window.as_secs_f64()),
+        idle_cpu: spent.map(|spent| 100.0 * spent.as_secs_f64() / WINDOW.as_secs_f64()),
+        idle_written,
     }
 }
 
@@ -106,11 +117,27 @@ impl Mirrored {
         row(&format!("{what}: idle afterwards"), mib(self.idle_kib), "≤ 16 MiB");
         let [sender, receiver] = self.idle_cpu;
         row(&format!("{what}: idle CPU"), format!("{sender:.2} / {receiver:.2} %"), "< 0.3 %");
+        let [sender, receiver] = self.idle_written;
+        let bound = format!("≤ {} (1 MB/h)", Self::idle_write_bound());
+        row(
+            &format!("{what}: bytes written in {} idle seconds", WINDOW.as_secs()),
+            format!("{sender} / {receiver}"),
+            &bound,
+        );
     }
 
     fn hold(&self) {
         hold(self.peak_kib.iter().all(|kib| *kib <= 24 * 1024), "the peak memory of a transfer");
         hold(self.idle_kib.iter().all(|kib| *kib <= 16 * 1024), "the memory of an idle node");
+        self.hold_writes();
+    }
+
+    fn hold_writes(&self) {
+        hold(self.idle_written.iter().all(|bytes| *bytes <= Self::idle_write_bound()), "what an idle node writes");
+    }
+
+    fn idle_write_bound() -> u64 {
+        1_000_000 * WINDOW.as_secs() / 3600
     }
 }
 
@@ -214,6 +241,25 @@ fn real_files(folder: &Path) {
     ours.hold();
 }
 
+/// 50,000 pages of 1 KiB, or as many as `FIGURES_ITEMS` says.
+fn many_files(folder: &Path) {
+    let items: u64 = std::env::var("FIGURES_ITEMS").map_or(50_000, |items| items.parse().unwrap());
+    let books = folder.join("Pages");
+    for number in 0..items {
+        let shelf = books.join((number / 500).to_string());
+        fs::create_dir_all(&shelf).unwrap();
+        let mut bytes = vec![0; 1024];
+        fastrand::Rng::with_seed(number).fill(&mut bytes);
+        fs::write(shelf.join(format!("{number}.html")), bytes).unwrap();
+    }
+    let ours = mirror(&Lan::new(2), folder, &books, items);
+    let mib = |kib: [u64; 2]| format!("{:.1} / {:.1} MiB", kib[0] as f64 / 1024.0, kib[1] as f64 / 1024.0);
+    row(&format!("{items} items: peak memory, sender / receiver"), mib(ours.peak_kib), "≤ 28.6 MiB (30 MB) for 50,000");
+    row(&format!("{items} items: idle afterwards"), mib(ours.idle_kib), "≤ 28.6 MiB (30 MB) for 50,000");
+    hold(items > 50_000 || ours.peak_kib.iter().all(|kib| *kib * 1024 <= 30_000_000), "the memory of 50,000 items");
+    ours.hold_writes();
+}
+
 /// Copies files until so many different ones are there; returns how many.
 fn copy_real_files(from: &Path, to: &Path, count: u64) -> u64 {
     let mut seen = std::collections::HashSet::new();
@@ -310,6 +356,13 @@ fn cpu_time(node: &Node) -> Duration {
         |at: usize| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap();
     // Fields 14 and 15 of proc(5), in hundredths of a second.
     Duration::from_millis(10 * (ticks(11) + ticks(12)))
+}
+
+/// What has gone to the disk; see proc(5).
+fn written_bytes(node: &Node) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{}/io", node.pid())).unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.expect("Linux counts it").parse().unwrap()
 }
 
 fn noise(path: &PathBuf, bytes: u64) {

@@ -105,11 +105,13 @@ impl State {
     ) -> Result<(), OpError> {
         match request {
             Request::Status => on_reply(Reply::Status(Box::new(self.status()))),
-            Request::Add { .. } | Request::Remove { .. } | Request::Doctor => {
+            Request::List { .. } | Request::Get { .. } | Request::Verify { .. } => {
+                ops::perform(&self.library, request, on_reply)
+            }
+            request => {
                 self.rebuild.check_over()?;
                 ops::perform(&self.library, request, on_reply)
             }
-            request => ops::perform(&self.library, request, on_reply),
         }
     }
 }
