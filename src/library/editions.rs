@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Item, Library, LibraryError, names, publish::copy_path};
 use crate::{
     content::ContentId,
-    store::{LibraryPath, StoreError},
+    store::{BlobState, Fault, LibraryPath, StoreError},
 };
 
 /// Where it waits below the library.
@@ -36,8 +36,13 @@ pub(super) fn set_back(
     }
     match store.place(&old.id, &to) {
         Ok(()) => store.remove(&[(old.id, path.to_owned())])?,
-        // A reader has changed it: then it is for the store to set aside.
-        Err(StoreError::NotFound(_)) => return Ok(None),
+        Err(StoreError::NotFound(_)) => {
+            // If a reader has changed it, it is for the store to set aside.
+            if store.info(&old.id)?.is_some_and(|info| info.state == BlobState::Unavailable(Fault::Damaged)) {
+                store.remove(&[(old.id, path.to_owned())])?;
+            }
+            return Ok(None);
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(Some(waiting))

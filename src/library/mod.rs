@@ -44,7 +44,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use ed25519_dalek::SigningKey;
@@ -77,6 +77,8 @@ pub struct Library {
     /// Held while room is made.
     evicting: Mutex<()>,
     listeners: Listeners,
+    /// See [`Library::rescans`].
+    rescans: AtomicU64,
 }
 
 /// What is kept in memory: a few hundred bytes a collection.
@@ -127,7 +129,18 @@ impl Library {
         }
         let (state, writing, noting, evicting) = (Mutex::new(state), Mutex::new(()), Mutex::new(()), Mutex::new(()));
         let data = fs::canonicalize(data).map_err(|error| LibraryError::io(data, error))?;
-        Ok(Self { store, data, folder, key, state, writing, noting, evicting, listeners: Listeners::default() })
+        Ok(Self {
+            store,
+            data,
+            folder,
+            key,
+            state,
+            writing,
+            noting,
+            evicting,
+            listeners: Listeners::default(),
+            rescans: AtomicU64::new(0),
+        })
     }
 
     /// This node, as a publisher.

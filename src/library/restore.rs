@@ -1,6 +1,6 @@
 //! Finding the files again after the store's index was lost.
 
-use std::{ops::ControlFlow, path::Path};
+use std::{ops::ControlFlow, path::Path, sync::atomic::Ordering};
 
 use super::{
     Item, Library, LibraryError, Summary, editions,
@@ -30,11 +30,17 @@ impl Library {
 
     /// Counts anew what is held, and has the followers look for what is missing: after files were found damaged, say.
     pub fn rescan(&self) -> Result<(), LibraryError> {
+        self.rescans.fetch_add(1, Ordering::AcqRel);
         for key in self.collections().iter().map(|summary| summary.key) {
             self.recount(&key)?;
         }
         self.listeners.tell();
         Ok(())
+    }
+
+    /// How often that was done since the start.
+    pub(super) fn rescans(&self) -> u64 {
+        self.rescans.load(Ordering::Acquire)
     }
 }
 

@@ -92,6 +92,15 @@ impl Store {
         Ok(Err(worst))
     }
 
+    /// What is wrong with a file that did not give the bytes it should.
+    pub(super) fn fault_of(&self, size: u64, location: &Location) -> Fault {
+        match self.open_location(location).and_then(|file| file.metadata()) {
+            Err(_) => Fault::Missing,
+            Ok(metadata) if location.is_same(size, &metadata) => Fault::Damaged,
+            Ok(_) => Fault::Changed,
+        }
+    }
+
     fn set_fault(&self, id: &ContentId, location: &Location, fault: Option<Fault>) -> Result<(), StoreError> {
         if location.fault == fault {
             return Ok(());
@@ -200,11 +209,10 @@ impl Blob {
 
     /// Writes down that the file is bad, and goes on with another that holds the same blob, if there is one.
     fn next_source(&mut self, offset: u64) -> Result<(), ReadError> {
-        let Source::File(file, location) = &self.source else {
+        let Source::File(_, location) = &self.source else {
             return Err(ReadError::Damaged { id: self.id, fault: Fault::Damaged, offset });
         };
-        let same = file.metadata().is_ok_and(|metadata| location.is_same(self.size, &metadata));
-        let fault = if same { Fault::Damaged } else { Fault::Changed };
+        let fault = self.store.fault_of(self.size, location);
         self.store.set_fault(&self.id, location, Some(fault))?;
         let record = self.store.0.index.record(&self.id)?;
         match record.map(|record| self.store.open_good(&record)).transpose()? {

@@ -49,14 +49,24 @@ impl Store {
     /// `Busy` if it is under way already, `AlreadyHere` if the blob is complete, `WrongSize` if another size was proven,
     /// `NoSpace` if the disk does not have room for it above the reserve, `OverQuota` if it may not be kept.
     pub fn download(&self, id: ContentId, size: u64) -> Result<Download, StoreError> {
-        if self.0.index.record(&id)?.is_some_and(|record| record.is_available()) {
-            return Err(StoreError::AlreadyHere(id));
+        let mut remains = Vec::new();
+        if let Some(record) = self.0.index.record(&id)? {
+            if record.is_available() {
+                return Err(StoreError::AlreadyHere(id));
+            }
+            // It was here once: its size is proven.
+            if record.size != size {
+                return Err(StoreError::WrongSize { id, claimed: size });
+            }
+            self.salvage(&record)?;
+            remains = self.remains(&record);
         }
         let partial = self.claim(id, size)?;
-        match self.open_download(id, size, partial) {
+        let is_new = !self.part_path(&id).exists();
+        match self.open_download(id, size, partial, &remains) {
             Err(error) if error.is_about_room() => {
                 // What was taken of the room is given back, unless something of the blob is in it.
-                if self.partials().get(&id).is_some_and(|partial| partial.verified_bytes() == 0) {
+                if is_new {
                     self.discard(&id)?;
                 }
                 Err(error)
@@ -65,7 +75,7 @@ impl Store {
         }
     }
 
-    fn open_download(&self, id: ContentId, size: u64, claim: Claim) -> Result<Download, StoreError> {
+    fn open_download(&self, id: ContentId, size: u64, claim: Claim, remains: &[File]) -> Result<Download, StoreError> {
         let tree = Tree::new(&id, size);
         let part = self.part_path(&id);
         let open = |path: &Path| {
@@ -91,9 +101,13 @@ impl Store {
             saved_pairs: Vec::new(),
             unsynced_bytes: 0,
         };
-        // In a large file that is new there is much to look through, and nothing to be found.
-        if !is_new {
-            download.find_written();
+        if !download.partial.0.searched.load(Ordering::Acquire) {
+            // In a large file that is new there is much to look through, and nothing to be found.
+            if !is_new {
+                download.find_written(None)?;
+            }
+            remains.iter().try_for_each(|file| download.find_written(Some(file)))?;
+            download.partial.0.searched.store(true, Ordering::Release);
         }
         Ok(download)
     }
@@ -124,6 +138,7 @@ impl Store {
             remove_file(&self.bits_path(&id))?;
             sync_folder(&self.0.incoming)?;
             *claim.0.groups() = Groups::none(size);
+            claim.0.searched.store(false, Ordering::Release);
         }
         partials.insert(id, claim.0.clone());
         Ok(claim)
@@ -246,18 +261,22 @@ impl Download {
         sync_folder(&self.store.0.incoming)
     }
 
-    /// Looks on disk for groups that were written after the last checkpoint.
-    fn find_written(&mut self) {
-        let missing = self.missing();
-        for range in missing {
+    /// Looks on disk for groups that were written after the last checkpoint; or in another file of the blob, to copy them.
+    fn find_written(&mut self, other: Option<&File>) -> Result<(), StoreError> {
+        for range in self.missing() {
             for start in range.clone().step_by(GROUP_BYTES as usize) {
                 let group = start..(start + GROUP_BYTES).min(range.end);
-                if self.tree.prove(&self.data, self.outboard.as_ref(), &group, false).is_ok() {
-                    self.partial.0.groups().add(start / GROUP_BYTES);
-                    self.unsynced_bytes += group.end - group.start;
+                let from = other.unwrap_or(&self.data);
+                // What the disk does not give is as good as wrong.
+                let Ok(bytes) = self.tree.prove(from, self.outboard.as_ref(), &group, false) else { continue };
+                if other.is_some() {
+                    self.data.write_all_at(&bytes, start).map_err(at(&self.store.part_path(&self.id)))?;
                 }
+                self.partial.0.groups().add(start / GROUP_BYTES);
+                self.unsynced_bytes += group.end - group.start;
             }
         }
+        Ok(())
     }
 
     /// Moves the complete file to `library/<to>`, and puts it into the index. The same blob under that name is kept; what

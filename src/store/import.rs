@@ -146,10 +146,20 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down where blobs are; files and folders are synced before.
+    /// Writes down where blobs are; files and folders are synced before. Names that they lost they get again.
     pub(super) fn record(&self, located: Vec<(ContentId, u64, Location)>) -> Result<(), StoreError> {
+        let lost = self.locate(located)?;
+        self.name_again(lost);
+        Ok(())
+    }
+
+    /// The same without the names that the blobs lost, which it returns.
+    pub(super) fn locate(
+        &self,
+        located: Vec<(ContentId, u64, Location)>,
+    ) -> Result<Vec<(ContentId, Location)>, StoreError> {
         let ids: Vec<_> = located.iter().map(|(id, ..)| *id).collect();
-        let mut located = located.into_iter();
+        let (mut located, mut lost) = (located.into_iter(), Vec::new());
         self.0.index.change(&ids, &mut |id, old| {
             let (_, size, location) = located.next().expect("change calls once for each id");
             let mut record = old.unwrap_or(Record { id: *id, size, locations: Vec::new() });
@@ -159,9 +169,11 @@ impl Store {
                 let Some(at) = record.locations.iter().position(|it| it.fault.is_some()) else { return Some(record) };
                 record.locations.remove(at);
             }
+            lost.extend(record.lost_names());
             record.locations.push(location);
             Some(record)
-        })
+        })?;
+        Ok(lost)
     }
 
     fn hash_file(&self, path: &Path, copy: Option<&Temp>, progress: Progress<'_>) -> Result<Hashed, ImportError> {

@@ -26,7 +26,8 @@
 //! 3. **What is handed out was verified in the very buffer that is handed out**, whatever happened to the file meanwhile.
 //! 4. **A call that returned `Ok` survives a power cut**; one that was cut short has no effect, or all of it.
 //!    [`Download::write`] alone is durable only after [`Download::checkpoint`]. ARCHITECTURE.md has the order of syncs.
-//! 5. **No file with a name is ever overwritten**; what is in the way is set aside.
+//! 5. **No file with a name is ever overwritten**, but one of the library that rotted, by its own blob; what else is in the
+//!    way is set aside.
 
 mod ballast;
 mod blob;
@@ -44,6 +45,7 @@ mod paths;
 mod place;
 mod record;
 mod remove;
+mod repair;
 mod room;
 mod small;
 mod tree;
@@ -284,9 +286,7 @@ impl Store {
         let state = match (record.is_available(), partial) {
             (true, _) => BlobState::Complete,
             (false, Some(partial)) => BlobState::Partial { verified_bytes: partial.verified_bytes() },
-            (false, None) => {
-                BlobState::Unavailable(record.locations.first().and_then(|it| it.fault).unwrap_or(Fault::Missing))
-            }
+            (false, None) => BlobState::Unavailable(record.fault()),
         };
         let roots = self.roots();
         let mut locations: Vec<_> = record.locations.iter().collect();

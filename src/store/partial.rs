@@ -20,11 +20,13 @@ pub(super) type Partials = HashMap<ContentId, Arc<Partial>>;
 pub(super) struct Partial {
     groups: Mutex<Groups>,
     pub(super) running: AtomicBool,
+    /// Whether all that is here of the blob is known: false after a start, and of what rotted.
+    pub(super) searched: AtomicBool,
 }
 
 impl Partial {
     pub(super) fn new(groups: Groups) -> Arc<Self> {
-        Arc::new(Self { groups: Mutex::new(groups), running: AtomicBool::new(false) })
+        Arc::new(Self { groups: Mutex::new(groups), running: AtomicBool::new(false), searched: AtomicBool::new(false) })
     }
 
     pub(super) fn groups(&self) -> MutexGuard<'_, Groups> {

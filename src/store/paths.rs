@@ -116,6 +116,11 @@ impl Folder {
         }
     }
 
+    /// Moves `from` of `source` here, over what has this name.
+    pub(super) fn replace(&self, source: &Folder, from: &OsStr, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&source.fd, from, &self.fd, name)?)
+    }
+
     /// Whether one of the names here is this one to the letter. Where case is ignored, a file can be opened by names that
     /// are not listed.
     pub(super) fn lists(&self, name: &OsStr) -> io::Result<bool> {

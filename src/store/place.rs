@@ -16,7 +16,7 @@ use super::{
     errors::at,
     files::{Temp, sync_folder},
     paths::Folder,
-    record::{LIBRARY, Location},
+    record::{LIBRARY, Location, Record},
     tree,
 };
 use crate::content::ContentId;
@@ -25,13 +25,13 @@ impl Store {
     /// Gives a blob that is complete another name, `library/<to>`: a hard link, or a copy where the file system has none.
     pub fn place(&self, id: &ContentId, to: &LibraryPath) -> Result<(), StoreError> {
         let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
-        let good =
-            record.locations.iter().filter(|it| it.fault.is_none() && !it.is_at(LIBRARY, to.as_str().as_bytes()));
+        let stands = |it: &&Location| it.fault.is_none() && self.stands(it, record.size);
+        let is_there = |it: &&Location| it.is_at(LIBRARY, to.as_str().as_bytes());
         let mut folders = Vec::new();
-        if record.locations.iter().any(|it| it.is_at(LIBRARY, to.as_str().as_bytes()) && self.stands(it, record.size)) {
+        if record.locations.iter().filter(is_there).any(|it| stands(&it)) {
             return Ok(());
         }
-        for from in good.filter(|it| self.stands(it, record.size)) {
+        for from in record.locations.iter().filter(|it| !is_there(it)).filter(stands) {
             let placed = match self.link_file(from, to, id, &mut folders) {
                 Err(StoreError::Io { source, .. }) if needs_copy(&source) => {
                     self.copy_file(from, record.size, to, id, &mut folders)?
@@ -40,7 +40,7 @@ impl Store {
             };
             if let Some(placed) = placed {
                 self.sync_folders(folders)?;
-                return self.record(vec![(*id, record.size, placed)]);
+                return self.locate(vec![(*id, record.size, placed)]).map(drop);
             }
         }
         Err(StoreError::NotFound(*id))
@@ -138,6 +138,12 @@ impl Store {
             if !folder.lists(name).map_err(at(&path))? {
                 return Err(StoreError::NameTaken { path });
             }
+            if let Ok((metadata, _)) = open()
+                && self.is_rotten(id, to, &metadata)?
+            {
+                folder.replace(source, from, name).map_err(at(&path))?;
+                break;
+            }
             let aside = folder.set_aside(name)?;
             log::warn!("{} was not the file that belongs there; it is now {}", path.display(), aside.display());
         }
@@ -159,36 +165,15 @@ impl Store {
     pub fn verify(&self, id: &ContentId, progress: Progress<'_>) -> Result<Verified, StoreError> {
         let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
         let (mut found, mut done) = (Vec::new(), 0);
-        for old in record.locations {
-            let path = self.roots().path(&old);
+        for old in &record.locations {
             let base = done;
-            let opened = self.open_location(&old).map_err(|error| ImportError::unreadable(&path, error));
-            let hashed = opened.and_then(|file| {
-                self.hash_open_file(file, &path, None, &mut |bytes| {
-                    done = base + bytes;
-                    progress(done)
-                })
-            });
-            let new = match hashed {
-                Ok(hashed) if hashed.id == *id => {
-                    if let Some(outboard) = &hashed.outboard {
-                        let mut folders = Vec::new();
-                        self.keep_outboard(id, outboard, &mut folders)?;
-                        self.sync_folders(folders)?;
-                    }
-                    Location::new(old.root, old.path.clone(), &hashed.metadata)
-                }
-                Ok(hashed) => {
-                    let fault =
-                        if old.is_same(record.size, &hashed.metadata) { Fault::Damaged } else { Fault::Changed };
-                    Location { fault: Some(fault), ..old.clone() }
-                }
-                Err(ImportError::Changed { .. }) => Location { fault: Some(Fault::Changed), ..old.clone() },
-                Err(ImportError::Store(error)) => return Err(error),
-                Err(_) => Location { fault: Some(Fault::Missing), ..old.clone() },
-            };
-            found.push((old, new));
+            let new = self.look_at(&record, old, &mut |bytes| {
+                done = base + bytes;
+                progress(done)
+            })?;
+            found.push((old.clone(), new));
         }
+        let mut lost = Vec::new();
         self.0.index.change(&[*id], &mut |_, current| {
             let mut record = current?;
             for location in &mut record.locations {
@@ -196,17 +181,39 @@ impl Store {
                     *location = new.clone();
                 }
             }
+            lost = record.lost_names().collect();
             Some(record)
         })?;
-        let bad = found.iter().all(|(_, new)| new.fault.is_some());
-        if bad {
+        if found.iter().all(|(_, new)| new.fault.is_some()) {
             self.tell_fault();
+            let locations = found.into_iter().map(|(_, new)| new).collect();
+            return Ok(Verified::Bad(Record { locations, ..record }.fault()));
         }
-        Ok(if bad {
-            Verified::Bad(found.first().and_then(|(_, new)| new.fault).unwrap_or(Fault::Missing))
-        } else {
-            Verified::Good
-        })
+        self.name_again(lost);
+        Ok(Verified::Good)
+    }
+
+    /// Reads and hashes one file of a blob; what is known of it then.
+    fn look_at(&self, record: &Record, old: &Location, progress: Progress<'_>) -> Result<Location, StoreError> {
+        let hashed = match self.open_location(old) {
+            Ok(file) => self.hash_open_file(file, &self.roots().path(old), None, progress).map(Some),
+            Err(_) => Ok(None),
+        };
+        let fault = match hashed {
+            Ok(Some(hashed)) if hashed.id == record.id => {
+                if let Some(outboard) = &hashed.outboard {
+                    let mut folders = Vec::new();
+                    self.keep_outboard(&record.id, outboard, &mut folders)?;
+                    self.sync_folders(folders)?;
+                }
+                return Ok(Location::new(old.root, old.path.clone(), &hashed.metadata));
+            }
+            Err(ImportError::Store(error)) => return Err(error),
+            Err(ImportError::Changed { .. }) => Fault::Changed,
+            // Its bytes are others, or the disk does not give them.
+            _ => self.fault_of(record.size, old),
+        };
+        Ok(Location { fault: Some(fault), ..old.clone() })
     }
 }
 

@@ -44,6 +44,18 @@ impl Record {
     pub(super) fn is_available(&self) -> bool {
         self.locations.iter().any(|location| location.fault.is_none())
     }
+
+    /// What is wrong with a blob that is not available: rot is told first, for that can be mended.
+    pub(super) fn fault(&self) -> Fault {
+        let mut faults = [Fault::Damaged, Fault::Changed].into_iter();
+        faults.find(|fault| self.locations.iter().any(|it| it.fault == Some(*fault))).unwrap_or(Fault::Missing)
+    }
+
+    /// Library files that rotted or went missing, and may have their names again when the blob is here.
+    pub(super) fn lost_names(&self) -> impl Iterator<Item = (ContentId, Location)> {
+        let lost = |it: &&Location| it.is_rotten_copy() || it.root == LIBRARY && it.fault == Some(Fault::Missing);
+        self.locations.iter().filter(lost).map(|location| (self.id, location.clone()))
+    }
 }
 
 impl Location {
@@ -54,6 +66,11 @@ impl Location {
 
     pub(super) fn is_at(&self, root: u32, path: &[u8]) -> bool {
         self.root == root && self.path == path
+    }
+
+    /// Whether this is a file of the library that rotted.
+    pub(super) fn is_rotten_copy(&self) -> bool {
+        self.root == LIBRARY && self.fault == Some(Fault::Damaged)
     }
 
     /// Whether this is what was known of the file then: not if it was imported or fetched again meanwhile.

@@ -68,7 +68,14 @@ impl Store {
                 folders.extend(self.delete_library_file(&file.id, record.as_ref(), &file.path)?);
             }
         }
-        for file in doomed {
+        for (file, record) in doomed.iter().zip(records) {
+            if record.is_some() && self.0.index.record(&file.id)?.is_none() {
+                // It may have been under repair.
+                match self.discard(&file.id) {
+                    Err(StoreError::Busy(_)) => {}
+                    other => other?,
+                }
+            }
             let outboard = self.outboard_path(&file.id);
             if outboard.exists() && self.0.index.record(&file.id)?.is_none() {
                 self.drop_outboard(&file.id)?;

@@ -6,7 +6,10 @@
 
 use std::path::PathBuf;
 
-use super::{LibraryPath, Store, StoreError, record::LIBRARY};
+use super::{
+    LibraryPath, Store, StoreError,
+    record::{LIBRARY, Location},
+};
 use crate::content::ContentId;
 
 /// What is being done with a file.
@@ -78,7 +81,10 @@ impl Store {
         let mut files = Vec::new();
         for file in self.0.index.noted(what)?.iter().filter_map(|key| Noted::from_key(key)) {
             let record = self.0.index.record(&file.id)?;
-            if record.is_none_or(|record| !record.locations.iter().any(|it| it.is_at(file.root, &file.path))) {
+            // A name that was given again to what had rotted is in the record as it was before.
+            let counts = |it: &Location| what == Doing::Removal || it.fault.is_none();
+            let known = |it: &Location| it.is_at(file.root, &file.path) && counts(it);
+            if record.is_none_or(|record| !record.locations.iter().any(known)) {
                 files.push(file);
             }
         }

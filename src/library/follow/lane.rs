@@ -126,6 +126,9 @@ pub(super) async fn run<C: Connect>(
     }
 }
 
+/// Version and items held of a collection, and how often files were looked for that turned out to be bad.
+type Seen = (u64, u64, u64);
+
 struct Runner<'a, C: Connect> {
     follower: &'a Arc<Follower>,
     peer: &'a Peer<C>,
@@ -141,22 +144,25 @@ struct Runner<'a, C: Connect> {
     unkept: Option<String>,
     /// The transfer that people are shown.
     handle: Option<(CollectionKey, Arc<Handle>)>,
-    /// Version and items held of collections where nothing was left to be done.
-    done: BTreeMap<CollectionKey, (u64, u64)>,
+    /// Collections where nothing was left to be done, and how they were then.
+    done: BTreeMap<CollectionKey, Seen>,
 }
 
 impl<C: Connect> Runner<'_, C> {
-    /// The mirrored collections that the peer has and where something may be missing: version and items held.
-    fn states(&self) -> BTreeMap<CollectionKey, (u64, u64)> {
+    /// The collections that the peer has and where something may be missing. Of this node's own,
+    /// what rotted here is fetched from whoever mirrors it.
+    fn states(&self) -> BTreeMap<CollectionKey, Seen> {
         let Follower { library, policy, .. } = &**self.follower;
-        let heads = self.peer.heads();
+        let (heads, rescans) = (self.peer.heads(), library.rescans());
+        // Once a file is here again and another is bad, as many are held as before.
+        let seen = |it: &Summary| (it.version, it.held_items, if it.held_items < it.items { rescans } else { 0 });
+        let is_wanted = |it: &Summary| if it.mine { it.held_items < it.items } else { policy.wants(&it.key, &it.name) };
         let all = library.collections().into_iter().filter(|it| {
-            !it.mine
-                && policy.wants(&it.key, &it.name)
-                && self.done.get(&it.key) != Some(&(it.version, it.held_items))
+            is_wanted(it)
+                && self.done.get(&it.key) != Some(&seen(it))
                 && heads.iter().any(|head| head.collection == it.key)
         });
-        all.map(|it| (it.key, (it.version, it.held_items))).collect()
+        all.map(|it| (it.key, seen(&it))).collect()
     }
 
     /// Once over everything.

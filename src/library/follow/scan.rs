@@ -11,7 +11,7 @@ use crate::{
         names,
     },
     status::NoticeLevel,
-    store::{BlobState, LibraryPath, StoreError},
+    store::{BlobState, Fault, LibraryPath, StoreError},
 };
 
 /// Why something has no room.
@@ -109,16 +109,17 @@ fn scan_collection(
             continue;
         }
         let info = library.store().info(&item.id)?;
-        // What was begun has its room.
-        let needs_room = !info.as_ref().is_some_and(|info| matches!(info.state, BlobState::Partial { .. }));
+        if summary.mine && !info.as_ref().is_some_and(|info| is_rotten(info.state)) {
+            continue;
+        }
         if let Some(info) = info.filter(|info| info.state == BlobState::Complete) {
             if !notes.is_unwanted(&item.path) {
                 place(library, summary, &item, &info.paths)?;
             }
         } else if notes.is_unwanted(&item.path) {
-        } else if !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
+        } else if !summary.mine && !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
             cursor.is_full = true;
-        } else if let Some(full) = find_room(library, if needs_room { item.size } else { 0 }, cursor)? {
+        } else if let Some(full) = find_room(library, library.store().room_for(&item.id, item.size)?, cursor)? {
             // Others may be smaller.
             found.full = Some(full);
         } else if let Some(claim) = follower.blobs.claim(item.id) {
@@ -140,6 +141,12 @@ fn scan_collection(
         follower.notices.clear(&about);
     }
     Ok(())
+}
+
+/// Whether the bytes of an item of this node's own are fetched again. A file that its owner changed or took away is not:
+/// the next `add` sees to it.
+fn is_rotten(state: BlobState) -> bool {
+    matches!(state, BlobState::Unavailable(Fault::Damaged) | BlobState::Partial { .. })
 }
 
 /// Why there is no room for so many bytes, not even if what publishers have withdrawn goes.

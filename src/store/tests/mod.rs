@@ -5,6 +5,7 @@ mod downloads;
 mod imports;
 mod index;
 mod names;
+mod repair;
 
 use std::{
     fs,
