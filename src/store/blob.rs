@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Fault, ReadError, Store, StoreError, Verified,
-    errors::at,
+    errors::{at, is_for_want},
     record::{LIBRARY, Location, Record},
     room::mark_used,
     tree::{ProofError, Tree},
@@ -84,6 +84,7 @@ impl Store {
                     return Ok(Ok(Source::File(file, location.clone())));
                 }
                 Ok(_) => Fault::Changed,
+                Err(error) if is_for_want(&error) => return Err(StoreError::io(&self.roots().path(location), error)),
                 Err(_) => Fault::Missing,
             };
             self.set_fault(&record.id, location, Some(fault))?;

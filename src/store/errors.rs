@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::Fault;
@@ -88,6 +89,12 @@ fn process(pid: u32) -> String {
 /// `map_err(at(path))`: the error names the file.
 pub(super) fn at<E: Into<io::Error>>(path: &Path) -> impl FnOnce(E) -> StoreError {
     move |error| StoreError::io(path, error.into())
+}
+
+/// Whether a call failed for want of memory or file handles: that says nothing about the file.
+pub(super) fn is_for_want(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }
 
 /// Why a file was not imported. The store is as it was.

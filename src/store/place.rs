@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::{
     Fault, ImportError, LibraryPath, Progress, Store, StoreError, Verified,
-    errors::at,
+    errors::{at, is_for_want},
     files::{Temp, sync_folder},
     paths::Folder,
     record::{LIBRARY, Location, Record},
@@ -197,6 +197,7 @@ impl Store {
     fn look_at(&self, record: &Record, old: &Location, progress: Progress<'_>) -> Result<Location, StoreError> {
         let hashed = match self.open_location(old) {
             Ok(file) => self.hash_open_file(file, &self.roots().path(old), None, progress).map(Some),
+            Err(error) if is_for_want(&error) => return Err(StoreError::io(&self.roots().path(old), error)),
             Err(_) => Ok(None),
         };
         let fault = match hashed {
