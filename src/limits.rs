@@ -118,6 +118,8 @@ pub mod store {
     pub const INDEX_AHEAD_BYTES: u64 = 1024 * 1024;
     /// Seconds in which the use of a file is noted once: a write to the disk for each.
     pub const USED_S: u64 = 24 * 60 * 60;
+    /// A write to the index that takes longer than this is looked after.
+    pub const FLUSH_STALL_MS: u64 = 2_000;
     /// Files of one name that are set aside before the store gives up.
     pub const SET_ASIDE: u32 = 1000;
 }

@@ -4,34 +4,14 @@
 //! therefore also stands in the file `index.generation`, as of the last opening or closing: an index below it is damaged.
 
 use std::{
-    io::{self, ErrorKind},
-    panic::{AssertUnwindSafe, catch_unwind},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
 use super::errors::StoreError;
 use crate::limits::store::DAMAGED_INDEXES;
-
-/// Runs a call into sled, which panics on some damage instead of returning an error.
-pub(super) fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) if !is_damage(&source) => Err(StoreError::io(Path::new("index"), source)),
-        Ok(Err(error)) => Err(StoreError::Index(error.to_string())),
-        Err(_) => Err(damaged()),
-    }
-}
-
-/// Whether it is about what is on the disk: sled reports some damage as I/O errors. The others are the system's.
-fn is_damage(error: &io::Error) -> bool {
-    use ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof};
-    let unreadable = error.raw_os_error() == Some(Errno::IO.raw_os_error());
-    let kinds = [InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof];
-    unreadable || kinds.contains(&error.kind())
-}
 
 pub(super) fn damaged() -> StoreError {
     StoreError::Index("damaged".to_owned())

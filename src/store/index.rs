@@ -33,7 +33,8 @@ use rustix::{
 use super::{
     ballast,
     count::Count,
-    damage::{aside_name, damaged, decode, guarded, read_generation, write_generation},
+    damage::{aside_name, damaged, decode, read_generation, write_generation},
+    database::{Database, Visit},
     errors::{StoreError, at},
     record::{Record, encode},
     unfinished::Doing,
@@ -45,17 +46,13 @@ use crate::{
 
 /// Counts up when an older program could not read what this one writes.
 const SCHEMA: u32 = 1;
-/// sled's page cache. Its memory follows the records touched anyway.
-const CACHE_BYTES: u64 = 1024 * 1024;
 
 type Page = Vec<Record>;
-/// Called with a key and its value; false ends the scan.
-type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
 /// Encoded pages that are to be written together.
 type Pending = BTreeMap<Vec<u8>, Vec<u8>>;
 
 pub(super) struct Index {
-    db: sled::Db,
+    db: Database,
     path: PathBuf,
     /// Whether nothing was found to be wrong.
     is_open: bool,
@@ -67,6 +64,8 @@ struct Writer {
     db_file: File,
     generation: u64,
     count: Count,
+    /// Whether a write failed half-way: what of it is on the disk, and stays there, is not known until it is opened again.
+    failed: bool,
     /// Bytes of the file that have their room on the disk, and how long it was when this was made sure of.
     room: (u64, u64),
 }
@@ -95,7 +94,10 @@ impl Index {
     /// `was_used`: an empty one is not the first of this data folder.
     pub(super) fn open(data: &Path, was_used: bool) -> Result<Self, StoreError> {
         let path = data.join("index");
-        match Self::try_open(&path, was_used) {
+        let opened = Self::try_open(&path, was_used);
+        // A second look: an error of the moment is no damage.
+        let opened = if matches!(opened, Err(StoreError::Index(_))) { Self::try_open(&path, was_used) } else { opened };
+        match opened {
             Err(StoreError::Index(reason)) => {
                 let aside = aside_name(data)?;
                 std::fs::rename(&path, &aside).map_err(at(&path))?;
@@ -111,24 +113,18 @@ impl Index {
 
     fn try_open(path: &Path, was_used: bool) -> Result<Self, StoreError> {
         let is_new = !path.join("db").exists();
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .mode(sled::Mode::LowSpace)
-            // We flush ourselves, and a node at rest should not wake up.
-            .flush_every_ms(None);
-        // sled leaves a torn snapshot on a full disk, and takes it for damage the next time.
+        // sled leaves a torn snapshot on a full disk.
         ballast::probe(path.parent().unwrap_or(path), INDEX_AHEAD_BYTES)?;
-        let db = guarded(|| config.open())?;
+        let db = Database::open(path)?;
         let db_path = path.join("db");
         let db_file = File::options().write(true).open(&db_path).map_err(at(&db_path))?;
         let mut index = Self {
             db,
             is_open: false,
             path: path.to_owned(),
-            writer: Mutex::new(Writer { db_file, generation: 0, count: Count::default(), room: (0, 0) }),
+            writer: Mutex::new(Writer { db_file, generation: 0, count: Count::default(), failed: false, room: (0, 0) }),
         };
-        match guarded(|| index.db.get(b"S"))? {
+        match index.db.get(b"S")? {
             Some(version) => match version.as_ref().try_into().map(u32::from_le_bytes) {
                 Ok(SCHEMA) => {}
                 Ok(found) if found > SCHEMA => return Err(StoreError::NewerSchema { found, known: SCHEMA }),
@@ -145,7 +141,7 @@ impl Index {
             }
             None => return Err(StoreError::Index("no schema version".to_owned())),
         }
-        let generation = guarded(|| index.db.get(b"G"))?;
+        let generation = index.db.get(b"G")?;
         let generation = generation.and_then(|value| Some(u64::from_le_bytes(value.as_ref().try_into().ok()?)));
         index.lock().generation = generation.unwrap_or(0);
         if !is_new && index.lock().generation < read_generation(path) {
@@ -157,7 +153,7 @@ impl Index {
             count.add(&record);
             true
         })?;
-        let stored: Option<Count> = guarded(|| index.db.get(b"C"))?.map(|value| decode(&value)).transpose()?;
+        let stored: Option<Count> = index.db.get(b"C")?.map(|value| decode(&value)).transpose()?;
         if !count.is(&stored.unwrap_or_default()) {
             return Err(StoreError::Index("records are missing".to_owned()));
         }
@@ -169,7 +165,7 @@ impl Index {
 
     /// Whether this index took the place of a lost one, and nobody called [`Index::set_filled`] since.
     pub(super) fn is_fresh(&self) -> Result<bool, StoreError> {
-        Ok(guarded(|| self.db.get(b"F"))?.is_some())
+        Ok(self.db.get(b"F")?.is_some())
     }
 
     pub(super) fn set_filled(&self) -> Result<(), StoreError> {
@@ -241,7 +237,7 @@ impl Index {
             let key = slot_key(id, slot);
             match pending.get(&key) {
                 Some(value) => pages.push(decode(value)?),
-                None => match guarded(|| self.db.get(&key))? {
+                None => match self.db.get(&key)? {
                     Some(value) => pages.push(decode(&value)?),
                     None => break,
                 },
@@ -326,13 +322,7 @@ impl Index {
 
     /// Calls `f` with the rest of each key that starts with `prefix`, and its value.
     fn scan(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
-        let mut entries = self.db.scan_prefix(prefix);
-        while let Some((key, value)) = guarded(|| entries.next().transpose())? {
-            if !f(&key[prefix.len()..], &value)? {
-                break;
-            }
-        }
-        Ok(())
+        self.db.scan(prefix, &mut |key, value| f(&key[prefix.len()..], value))
     }
 
     /// The only way into sled: in batches that survive a power cut, durable when it returns.
@@ -355,11 +345,15 @@ impl Index {
                 }
             }
             writer.secure_room().map_err(|error| StoreError::io(Path::new("index/db"), error))?;
+            // A sync that failed is not made good by the next: the kernel has forgotten what it could not write.
+            if std::mem::replace(&mut writer.failed, true) {
+                return Err(StoreError::Index("an earlier write did not reach the disk".to_owned()));
+            }
             writer.generation += 1;
             batch.insert(b"G", &writer.generation.to_le_bytes());
-            guarded(|| self.db.apply_batch(batch))?;
-            guarded(|| self.db.flush())?;
+            self.db.write(batch)?;
             writer.db_file.sync_data().map_err(|error| StoreError::io(Path::new("index/db"), error))?;
+            writer.failed = false;
         }
         Ok(())
     }
@@ -372,8 +366,9 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
-        if self.is_open {
-            write_generation(&self.path, self.lock().generation);
+        let writer = self.lock();
+        if self.is_open && !writer.failed {
+            write_generation(&self.path, writer.generation);
         }
     }
 }

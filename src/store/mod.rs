@@ -33,6 +33,7 @@ mod ballast;
 mod blob;
 mod count;
 mod damage;
+mod database;
 mod download;
 mod errors;
 mod files;

@@ -1,0 +1,115 @@
+//! sled, and what has to be known of it: it panics on some damage, waits for ever for some writes that failed, panics when
+//! it can't be closed, and takes for damage what it did not finish to write.
+
+use std::{
+    io::{self, ErrorKind},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    time::Duration,
+};
+
+use rustix::io::Errno;
+
+use super::errors::{StoreError, at};
+use crate::{clock, limits::store::FLUSH_STALL_MS};
+
+/// sled's page cache. Its memory follows the records touched anyway.
+const CACHE_BYTES: u64 = 1024 * 1024;
+
+/// Called with a key and its value; false ends the scan.
+pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
+
+/// An open database: some as long as it is not being closed.
+pub(super) struct Database(Option<sled::Db>);
+
+impl Database {
+    /// Opens or makes the one in this folder.
+    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+        drop_unfinished_snapshots(folder)?;
+        let config = sled::Config::new()
+            .path(folder)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::LowSpace)
+            // Whoever writes flushes, and a node at rest should not wake up.
+            .flush_every_ms(None);
+        guarded(|| config.open()).map(|db| Self(Some(db)))
+    }
+
+    fn db(&self) -> &sled::Db {
+        self.0.as_ref().expect("only drop takes it")
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.db().is_empty()
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        guarded(|| self.db().get(key))
+    }
+
+    /// Calls `f` with each key that starts with `prefix`, and its value, until it returns false.
+    pub(super) fn scan(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
+        let mut entries = self.db().scan_prefix(prefix);
+        while let Some((key, value)) = guarded(|| entries.next().transpose())? {
+            if !f(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a batch; it is with the kernel when this returns, and not yet on the disk.
+    pub(super) fn write(&self, batch: sled::Batch) -> Result<(), StoreError> {
+        guarded(|| self.db().apply_batch(batch))?;
+        let flush = guarded(|| Ok(self.db().flush_async()))?;
+        match smol::block_on(clock::within(Duration::from_millis(FLUSH_STALL_MS), flush)) {
+            Some(done) => guarded(|| done),
+            // It may wait for ever for a write that failed. A second call finds the error, and wakes the first; if the disk
+            // is only slow, it waits too.
+            None => guarded(|| self.db().flush()),
+        }?;
+        Ok(())
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let close = || {
+            drop(self.0.take());
+            Ok(())
+        };
+        if let Err(error) = guarded(close) {
+            log::warn!("closing the index: {error}");
+        }
+    }
+}
+
+/// Deletes a snapshot that was being written when the process ended; the one before still stands.
+fn drop_unfinished_snapshots(folder: &Path) -> Result<(), StoreError> {
+    let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };
+    for file in files {
+        let path = file.map_err(at(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            std::fs::remove_file(&path).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// A call that may panic.
+fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(source))) if !is_damage(&source) => Err(StoreError::io(Path::new("index"), source)),
+        Ok(Err(error)) => Err(StoreError::Index(error.to_string())),
+        Err(_) => Err(super::damage::damaged()),
+    }
+}
+
+/// Whether it is about what is on the disk: sled reports some damage as I/O errors. The others are the system's.
+fn is_damage(error: &io::Error) -> bool {
+    use ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof};
+    let unreadable = error.raw_os_error() == Some(Errno::IO.raw_os_error());
+    let kinds = [InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof];
+    unreadable || kinds.contains(&error.kind())
+}
