@@ -18,6 +18,7 @@ use super::{
     paths::Folder,
     record::{LIBRARY, Location, Record},
     tree,
+    unfinished::{Doing, Noted},
 };
 use crate::content::ContentId;
 
@@ -31,7 +32,10 @@ impl Store {
         if record.locations.iter().filter(is_there).any(|it| stands(&it)) {
             return Ok(());
         }
+        let noted = [Noted::named(*id, to.as_str().as_bytes())];
         for from in record.locations.iter().filter(|it| !is_there(it)).filter(stands) {
+            // Until it is in the record: what is cut short must not leave a file that nobody knows.
+            self.note(Doing::Naming, &noted, true)?;
             let placed = match self.link_file(from, to, id, &mut folders) {
                 Err(StoreError::Io { source, .. }) if needs_copy(&source) => {
                     self.copy_file(from, record.size, to, id, &mut folders)?
@@ -40,7 +44,8 @@ impl Store {
             };
             if let Some(placed) = placed {
                 self.sync_folders(folders)?;
-                return self.locate(vec![(*id, record.size, placed)]).map(drop);
+                self.locate(vec![(*id, record.size, placed)])?;
+                return self.note(Doing::Naming, &noted, false);
             }
         }
         Err(StoreError::NotFound(*id))
