@@ -84,7 +84,7 @@ impl Store {
         let named: Vec<_> = copies.map(|import| Noted::named(import.id, &import.location.path)).collect();
         // Until they are in the index: a power cut must not leave files that nobody knows.
         self.note(Doing::Naming, &named, true)?;
-        let mut located = Vec::with_capacity(imported.len());
+        let (mut located, mut outboards) = (Vec::with_capacity(imported.len()), Vec::new());
         let mut folders: Vec<PathBuf> = Vec::new();
         // All are synced before the first is named: a sync after a new name would wait for a journal commit of its own.
         for copy in imported.iter().filter_map(|import| import.copy.as_ref()) {
@@ -95,14 +95,20 @@ impl Store {
                 let path = std::mem::take(&mut import.location.path);
                 import.location = self.name_file(&copy, &path, &import.id, &mut folders)?;
             }
-            if let Some(outboard) = import.outboard.take() {
-                self.keep_outboard(&import.id, &outboard, &mut folders)?;
-            }
+            outboards.extend(import.outboard.take().map(|outboard| (import.id, outboard)));
             located.push((import.id, import.size, import.location));
         }
         self.sync_folders(folders)?;
         self.record(located)?;
-        self.note(Doing::Naming, &named, false)
+        self.note(Doing::Naming, &named, false)?;
+        // Last: one without a record would stay for ever, and one that is missing is built again.
+        let mut folders = Vec::new();
+        for (id, outboard) in outboards {
+            if let Err(error) = self.keep_outboard(&id, &outboard, &mut folders) {
+                log::warn!("an outboard is built when it is needed: {error}");
+            }
+        }
+        self.sync_folders(folders)
     }
 
     /// Whether the index knows this file as one that holds the blob, and size, time of change and inode are as they were.
