@@ -101,6 +101,11 @@ impl Store {
             saved_pairs: Vec::new(),
             unsynced_bytes: 0,
         };
+        if is_new {
+            // Nothing is in it, whatever was: the file may have got its name when the rest of finishing failed.
+            *download.partial.0.groups() = Groups::none(size);
+            download.partial.0.searched.store(false, Ordering::Release);
+        }
         if !download.partial.0.searched.load(Ordering::Acquire) {
             // In a large file that is new there is much to look through, and nothing to be found.
             if !is_new {
@@ -170,11 +175,13 @@ impl Store {
             Some(partial) if partial.running.load(Ordering::Acquire) => return Err(StoreError::Busy(*id)),
             Some(_) => partials.remove(id),
         };
-        // The bits go first: they must not speak of bytes that are gone.
+        // The bits go first: they must not speak of bytes that are gone. The bytes go last: without them the next start
+        // would not know what else is left.
         remove_file(&self.bits_path(id))?;
-        remove_file(&self.part_path(id))?;
-        drop(partials);
-        if self.0.index.record(id)?.is_none() { self.drop_outboard(id) } else { Ok(()) }
+        if self.0.index.record(id)?.is_none() {
+            remove_file(&self.outboard_path(id))?;
+        }
+        remove_file(&self.part_path(id))
     }
 }
 
