@@ -206,14 +206,16 @@ fn collections(place: &Place) -> BTreeMap<String, Value> {
 }
 
 /// Has the program verify all that it claims to have, and verifies that in turn. `may_miss` says of a file that its owner
-/// changed it.
-fn check_bytes(place: &Place, may_miss: impl Fn(&str) -> bool) {
+/// changed it. Returns the ids of all that the index knows.
+fn check_bytes(place: &Place, may_miss: impl Fn(&str) -> bool) -> Vec<String> {
     let output = place.run(&["--json", "verify"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(0 | 7)), "verify failed: {} {said}", output.status);
+    let mut ids = Vec::new();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         let Some(id) = line["id"].as_str() else { continue };
+        ids.push(id.to_owned());
         let paths: Vec<&str> = line["paths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
         if line["fault"].is_null() {
             assert!(paths.iter().any(|path| holds(path.as_ref(), id)), "wrong bytes are called good: {line}");
@@ -221,6 +223,7 @@ fn check_bytes(place: &Place, may_miss: impl Fn(&str) -> bool) {
             assert!(paths.iter().all(|path| may_miss(path)), "{LOST}: {line}");
         }
     }
+    ids
 }
 
 /// A node that publishes one collection of copies, and one of files that stay where they are.
@@ -342,8 +345,30 @@ impl<'a> Publisher<'a> {
             }
         }
         let in_place = self.place.folder.join(IN_PLACE);
-        check_bytes(&self.place, |path| Path::new(path).starts_with(&in_place));
+        let known = check_bytes(&self.place, |path| Path::new(path).starts_with(&in_place));
+        let listed: BTreeSet<&String> = self.shelves.values().flat_map(|shelf| shelf.files.values()).collect();
+        let unlisted: Vec<_> = known.iter().filter(|id| !listed.contains(id)).collect();
+        assert!(unlisted.is_empty(), "left behind in the index: {unlisted:?} by {done}");
+        check_tidy(&self.place, &self.shelves[COPIES].files, COPIES, &listed, done);
     }
+}
+
+/// Nothing is left behind: no file of the library that its collection does not list, no outboard of a blob that nobody
+/// lists, no draft, no temporary file.
+fn check_tidy(place: &Place, files: &Files, folder: &str, listed: &BTreeSet<&String>, done: &str) {
+    let data = place.folder.join("node");
+    let library: Files = files_in(&data.join("library"));
+    let wanted: Files = files.iter().map(|(path, id)| (format!("{folder}/{path}"), id.clone())).collect();
+    let left: Vec<_> = library.iter().filter(|(path, id)| wanted.get(*path) != Some(id)).collect();
+    assert!(left.is_empty(), "left behind in the library: {left:?} by {done}");
+    let names = |below: &str| support::node::files_below(&data.join(below)).into_keys().collect::<Vec<_>>();
+    for outboard in names("outboard") {
+        let id = outboard.file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(listed.contains(&id), "left behind: {outboard:?} by {done}");
+    }
+    let drafts = names("collections").into_iter().filter(|name| name.extension().is_some_and(|it| it == "draft"));
+    let left: Vec<_> = names("incoming").into_iter().chain(drafts).collect();
+    assert!(left.is_empty(), "left behind: {left:?} by {done}");
 }
 
 /// A node that mirrors another, whose power is never cut.

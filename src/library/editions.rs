@@ -1,6 +1,6 @@
 //! An earlier edition of an item: it stays, under another name, until the new one is here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Item, Library, LibraryError, names, publish::copy_path};
 use crate::{
@@ -20,30 +20,36 @@ pub(super) fn files_of(library: &Library, folder: &str, old: &Item) -> impl Iter
     names.into_iter().flatten().map(move |name| (id, root.join(name.as_str())))
 }
 
-/// Moves it from `path` to where it waits, unless it is there. Returns where that is; none if it is at neither.
+/// Moves earlier editions from these paths to where they wait, unless they are there. Returns where each is; none if it is at
+/// neither.
 pub(super) fn set_back(
     library: &Library,
     folder: &str,
-    old: &Item,
-    path: &Path,
-) -> Result<Option<PathBuf>, LibraryError> {
+    editions: &[(Item, PathBuf)],
+) -> Result<Vec<Option<PathBuf>>, LibraryError> {
     let store = library.store();
-    let paths = store.info(&old.id)?.map(|info| info.paths).unwrap_or_default();
-    let Some(to) = waiting_path(folder, &old.path, &old.id) else { return Ok(None) };
-    let waiting = store.library().join(to.as_str());
-    if !paths.iter().any(|it| it == path) {
-        return Ok(paths.contains(&waiting).then_some(waiting));
-    }
-    match store.place(&old.id, &to) {
-        Ok(()) => store.remove(&[(old.id, path.to_owned())])?,
-        Err(StoreError::NotFound(_)) => {
-            // If a reader has changed it, it is for the store to set aside.
-            if store.info(&old.id)?.is_some_and(|info| info.state == BlobState::Unavailable(Fault::Damaged)) {
-                store.remove(&[(old.id, path.to_owned())])?;
+    let (mut waiting, mut moved) = (Vec::with_capacity(editions.len()), Vec::new());
+    for (old, path) in editions {
+        let paths = store.info(&old.id)?.map(|info| info.paths).unwrap_or_default();
+        let to = waiting_path(folder, &old.path, &old.id);
+        let place = to.as_ref().map(|to| store.library().join(to.as_str()));
+        let is_there = paths.contains(path);
+        waiting.push(match to.filter(|_| is_there).map(|to| store.place(&old.id, &to)) {
+            None => place.filter(|place| paths.contains(place)),
+            Some(Ok(())) => {
+                moved.push((old.id, path.clone()));
+                place
             }
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+            Some(Err(StoreError::NotFound(_))) => {
+                // If a reader has changed it, it is for the store to set aside.
+                if store.info(&old.id)?.is_some_and(|info| info.state == BlobState::Unavailable(Fault::Damaged)) {
+                    moved.push((old.id, path.clone()));
+                }
+                None
+            }
+            Some(Err(error)) => return Err(error.into()),
+        });
     }
-    Ok(Some(waiting))
+    store.remove(&moved)?;
+    Ok(waiting)
 }

@@ -8,10 +8,12 @@ use super::{
     editions,
     item::Item,
     manifest::delete,
+    names,
     publish::{ancestors, copy_path, item_path},
 };
 use crate::{
     content::{CollectionKey, ContentId},
+    store::LibraryPath,
     wire::Text,
 };
 
@@ -101,7 +103,8 @@ impl Library {
         let mut files = Vec::new();
         for (path, id) in items {
             let Some(info) = self.store.info(id)? else { continue };
-            let copies = [copy_path(folder, path), editions::waiting_path(folder, path, id)];
+            let apart = LibraryPath::new(&format!("{folder}/{}", names::case_path(path)));
+            let copies = [copy_path(folder, path), apart, editions::waiting_path(folder, path, id)];
             let mine: Vec<PathBuf> = copies.iter().flatten().map(|copy| library.join(copy.as_str())).collect();
             let owner = ancestors(path).find_map(|at| sources.get_key_value(at));
             let in_place = |file: &PathBuf| {

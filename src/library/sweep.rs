@@ -1,8 +1,8 @@
 //! Taking away what work that was cut short left behind: files that were taken in and never listed, or that are listed no
-//! more and were not yet removed.
+//! more and were not yet removed; and downloads of what nobody lists.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     hash::{BuildHasher, RandomState},
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -11,25 +11,35 @@ use std::{
 use super::{Library, LibraryError, editions, names, publish::copy_path, state::Record};
 use crate::content::{CollectionKey, ContentId};
 
-/// What a collection lists.
-#[derive(Default)]
-struct Expected {
+/// A collection in which work was cut short, and what it lists.
+struct Marked {
+    key: CollectionKey,
+    folder: String,
     ids: HashSet<ContentId>,
     /// Hashes of ids and the names that their files may have: a set of the names would be large.
     files: HashSet<u64>,
     /// The same of names that they have only while they have none of those.
     waiting: HashSet<u64>,
     hasher: RandomState,
+    /// Folders and files that it shares in place.
+    sources: Vec<PathBuf>,
+    /// Those of the other collections of this node.
+    others: Vec<PathBuf>,
 }
 
+/// Files of a blob.
+type Files = BTreeSet<(ContentId, PathBuf)>;
+
 impl Library {
-    /// Takes away what an `add` or `rm` that was cut short left behind. For a node that starts: nothing else goes on.
+    /// Takes away what an `add`, an `rm` or a fetch that was cut short left behind. For a node that starts: nothing else goes
+    /// on.
     pub fn sweep(&self) -> Result<(), LibraryError> {
         let (library, found) = (self.store.library(), self.store.found());
         let is_left = |record: &Record| {
             record.unfinished || found.iter().any(|path| path.starts_with(library.join(&record.folder)))
         };
         let records = self.lock().records.clone();
+        let mut marked = Vec::new();
         for (key, record) in records.into_iter().filter(|(_, record)| !record.folder.is_empty() && is_left(record)) {
             if record.unwanted {
                 self.drop_mirror(&key)?;
@@ -38,10 +48,15 @@ impl Library {
                 continue;
             }
             log::info!("taking away what work that was cut short left of {:?}", record.folder);
-            self.sweep_collection(&key, &record.folder)?;
-            self.set_unfinished(&key, false)?;
+            marked.push(self.marked(key, record.folder)?);
         }
-        Ok(())
+        if !marked.is_empty() {
+            let (left, waiting) = self.look(&marked)?;
+            self.store.remove(&left.into_iter().collect::<Vec<_>>())?;
+            self.put_back(&marked, &waiting)?;
+        }
+        marked.iter().try_for_each(|it| self.set_unfinished(&it.key, false))?;
+        self.discard_unlisted()
     }
 
     /// Writes down that work on a collection is under way, or done.
@@ -53,58 +68,119 @@ impl Library {
         Ok(())
     }
 
-    fn sweep_collection(&self, key: &CollectionKey, folder: &str) -> Result<(), LibraryError> {
-        let expected = self.expected(key, folder)?;
+    /// The files of these collections that nobody lists, and those that are not under their own name.
+    fn look(&self, marked: &[Marked]) -> Result<(Files, Files), LibraryError> {
         let library = self.store.library();
-        let sources: Vec<PathBuf> = self.notes(key)?.sources().into_values().collect();
-        let others = self.other_sources(key)?;
-        let mut left: Vec<(ContentId, PathBuf)> = Vec::new();
+        let (mut left, mut waiting) = (Files::new(), Files::new());
         self.store.for_each(&mut |id, info| {
-            let (ours, elsewhere): (Vec<_>, Vec<_>) =
-                info.paths.iter().partition(|path| path.starts_with(library.join(folder)));
-            let is_good = |path: &&PathBuf| expected.has(&expected.files, &id, &library, path);
-            let has_good = ours.iter().any(is_good);
-            let is_waiting = |path: &&PathBuf| !has_good && expected.has(&expected.waiting, &id, &library, path);
-            left.extend(ours.into_iter().filter(|it| !is_good(it) && !is_waiting(it)).map(|it| (id, it.clone())));
-            // Files that are shared in place are only forgotten.
-            let is_below = |path: &PathBuf, folders: &[PathBuf]| folders.iter().any(|folder| path.starts_with(folder));
-            let is_left =
-                |path: &&PathBuf| !path.starts_with(&library) && is_below(path, &sources) && !is_below(path, &others);
-            if !expected.ids.contains(&id) {
-                left.extend(elsewhere.into_iter().filter(is_left).map(|path| (id, path.clone())));
+            for collection in marked {
+                collection.sort_out(&library, &id, &info.paths, &mut left, &mut waiting);
             }
             ControlFlow::Continue(())
         })?;
-        Ok(self.store.remove(&left)?)
+        Ok((left, waiting))
     }
 
-    fn expected(&self, key: &CollectionKey, folder: &str) -> Result<Expected, LibraryError> {
-        let mut expected = Expected::default();
-        let notes = self.notes(key)?;
-        for item in self.all_items(key)? {
+    /// Gives copies their own names again that waited for a version which is not to come.
+    fn put_back(&self, marked: &[Marked], waiting: &Files) -> Result<(), LibraryError> {
+        let library = self.store.library();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for collection in marked {
+            for item in self.all_items(&collection.key)? {
+                let (item, offered) = item?;
+                let name = editions::waiting_path(&collection.folder, &item.path, &item.id);
+                let file = name.map(|name| (item.id, library.join(name.as_str())));
+                let Some(file) = file.filter(|file| offered && waiting.contains(file)) else { continue };
+                let Some(to) = copy_path(&collection.folder, &item.path) else { continue };
+                match self.store.place(&item.id, &to) {
+                    Ok(()) => self.store.remove(&[file])?,
+                    Err(error) => log::warn!("{}: {error}", item.path),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn marked(&self, key: CollectionKey, folder: String) -> Result<Marked, LibraryError> {
+        let notes = self.notes(&key)?;
+        let mut marked = Marked {
+            key,
+            folder,
+            ids: HashSet::new(),
+            files: HashSet::new(),
+            waiting: HashSet::new(),
+            hasher: RandomState::new(),
+            sources: notes.sources().into_values().collect(),
+            others: self.other_sources(&key)?,
+        };
+        for item in self.all_items(&key)? {
             let (item, _) = item?;
             if notes.is_unwanted(&item.path) {
                 continue;
             }
+            let folder = &marked.folder;
             let apart = format!("{folder}/{}", names::case_path(&item.path));
             for name in copy_path(folder, &item.path).iter().map(|path| path.as_str()).chain([&*apart]) {
-                expected.files.insert(expected.hash(&item.id, Path::new(name)));
+                marked.files.insert(marked.hasher.hash_one((item.id, Path::new(name))));
             }
             if let Some(waiting) = editions::waiting_path(folder, &item.path, &item.id) {
-                expected.waiting.insert(expected.hash(&item.id, Path::new(waiting.as_str())));
+                marked.waiting.insert(marked.hasher.hash_one((item.id, Path::new(waiting.as_str()))));
             }
-            expected.ids.insert(item.id);
+            marked.ids.insert(item.id);
         }
-        Ok(expected)
+        Ok(marked)
+    }
+
+    /// Gives up the downloads of what no collection lists, or is not wanted.
+    fn discard_unlisted(&self) -> Result<(), LibraryError> {
+        let mut begun: BTreeSet<ContentId> = self.store.begun().into_iter().collect();
+        let (keys, is_whole) = {
+            let state = self.lock();
+            let keys: Vec<CollectionKey> = state.listed.keys().copied().collect();
+            let mut lost = state.records.iter().filter(|(key, it)| !it.unwanted && !state.listed.contains_key(key));
+            (keys, lost.all(|(_, it)| it.floor == 0))
+        };
+        for key in keys {
+            if begun.is_empty() {
+                return Ok(());
+            }
+            let notes = self.notes(&key)?;
+            for item in self.all_items(&key)? {
+                let (item, _) = item?;
+                if !notes.is_unwanted(&item.path) {
+                    begun.remove(&item.id);
+                }
+            }
+        }
+        // Of a collection whose manifest is damaged nobody knows what it lists.
+        begun.iter().filter(|_| is_whole).try_for_each(|id| Ok(self.store.discard(id)?))
     }
 }
 
-impl Expected {
-    fn hash(&self, id: &ContentId, below_library: &Path) -> u64 {
-        self.hasher.hash_one((id, below_library))
+impl Marked {
+    fn has(&self, among: &HashSet<u64>, id: &ContentId, library: &Path, path: &Path) -> bool {
+        path.strip_prefix(library).is_ok_and(|below| among.contains(&self.hasher.hash_one((id, below))))
     }
 
-    fn has(&self, among: &HashSet<u64>, id: &ContentId, library: &Path, path: &Path) -> bool {
-        path.strip_prefix(library).is_ok_and(|below| among.contains(&self.hash(id, below)))
+    /// Adds those of a blob's files that are this collection's and that it does not list to `left`, and those that have
+    /// not their own name to `waiting`.
+    fn sort_out(&self, library: &Path, id: &ContentId, paths: &[PathBuf], left: &mut Files, waiting: &mut Files) {
+        let (ours, elsewhere): (Vec<_>, Vec<_>) =
+            paths.iter().partition(|path| path.starts_with(library.join(&self.folder)));
+        let has_good = ours.iter().any(|path| self.has(&self.files, id, library, path));
+        for path in ours.into_iter().filter(|path| !self.has(&self.files, id, library, path)) {
+            let waits = !has_good && self.has(&self.waiting, id, library, path);
+            if waits { &mut *waiting } else { &mut *left }.insert((*id, path.clone()));
+        }
+        // Files that are shared in place are only forgotten.
+        let is_below = |path: &PathBuf, folders: &[PathBuf]| folders.iter().any(|folder| path.starts_with(folder));
+        let is_left = |path: &&PathBuf| {
+            !path.starts_with(library) && is_below(path, &self.sources) && !is_below(path, &self.others)
+        };
+        if !self.ids.contains(id) {
+            left.extend(elsewhere.into_iter().filter(is_left).map(|path| (*id, path.clone())));
+        }
     }
 }

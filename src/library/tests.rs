@@ -402,3 +402,44 @@ fn what_was_cut_short_is_swept_away() {
     }
     assert_eq!(fs::read_dir(store.library().join("Books")).unwrap().count(), 2);
 }
+
+#[test]
+fn a_copy_whose_successor_was_cut_short_gets_its_name_back() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1")]);
+    let copies = AddRequest { copy: true, ..request(&books) };
+    let key = node.library.add(&copies, &mut go_on).unwrap().collection.key;
+    // As if an add had ended between taking the new edition in and publishing it.
+    let old = node.library.item(&key, "a").unwrap().unwrap().item;
+    let copy = node.library.store().library().join("Books/a");
+    let waiting = editions::set_back(&node.library, "Books", &[(old, copy.clone())]).unwrap().remove(0).unwrap();
+    assert!(waiting.exists() && !copy.exists());
+    node.library.set_unfinished(&key, true).unwrap();
+    let node = node.restart();
+    node.library.sweep().unwrap();
+    assert!(!waiting.exists() && fs::read(&copy).unwrap() == b"1");
+    assert_eq!(node.library.store().info(&ContentId::of(b"1")).unwrap().unwrap().paths, [copy]);
+}
+
+#[test]
+fn downloads_of_what_nobody_lists_are_given_up() {
+    let node = Node::new(1);
+    let (listed, unlisted) = (ContentId::of(&[1; 70_000]), ContentId::of(&[2; 70_000]));
+    let mut item = item::sample("a", &[1; 70_000]);
+    item.id = listed;
+    let own = node.library.own(Text::cut("Books")).unwrap();
+    node.library.publish(&own, &BTreeMap::from([("a".to_owned(), Some(item))]), &mut |_| true).unwrap();
+    for id in [listed, unlisted] {
+        drop(node.library.store().download(id, 70_000).unwrap());
+    }
+    let node = node.restart();
+    node.library.sweep().unwrap();
+    assert_eq!(node.library.store().begun(), [listed]);
+    assert_eq!(fs::read_dir(node.folder.path().join("data/incoming")).unwrap().count(), 1);
+    // Nobody knows what a damaged manifest lists.
+    drop(node.library.store().download(unlisted, 70_000).unwrap());
+    fs::write(node.library.manifest_path(&own.key, "manifest"), "garbage").unwrap();
+    let node = node.restart();
+    node.library.sweep().unwrap();
+    assert_eq!(node.library.store().begun().len(), 2);
+}

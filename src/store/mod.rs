@@ -296,6 +296,11 @@ impl Store {
         Some(BlobInfo { size: record.size, state, paths })
     }
 
+    /// The blobs whose download was begun.
+    pub fn begun(&self) -> Vec<ContentId> {
+        self.partials().keys().copied().collect()
+    }
+
     /// The first `limit` ids that start with these hexadecimal digits, ascending.
     pub fn resolve(&self, prefix: &str, limit: usize) -> Result<Vec<ContentId>, StoreError> {
         let prefix = prefix.to_ascii_lowercase();
@@ -314,7 +319,7 @@ impl Store {
 
     /// Calls `f` with every blob of the index and every download that was begun, in no order.
     pub fn for_each(&self, f: &mut dyn FnMut(ContentId, &BlobInfo) -> ControlFlow<()>) -> Result<(), StoreError> {
-        let mut begun: Vec<_> = self.partials().keys().copied().collect();
+        let mut begun = self.begun();
         let mut stopped = false;
         self.0.index.for_each_record(&mut |record| {
             begun.retain(|id| *id != record.id);

@@ -211,8 +211,8 @@ pub(super) fn make_way(
 ) -> Result<(), LibraryError> {
     let Some(mut kept) = library.kept(&summary.key)? else { return Ok(()) };
     let Some(old) = kept.item(&item.path)?.filter(|old| old.id != item.id) else { return Ok(()) };
-    editions::set_back(library, &summary.folder, &old, &library.store().library().join(to.as_str()))?;
-    Ok(())
+    let path = library.store().library().join(to.as_str());
+    editions::set_back(library, &summary.folder, &[(old, path)]).map(drop)
 }
 
 /// Puts a collection in order after a pass: earlier editions go whose successors are here, and what is held is counted.

@@ -223,14 +223,14 @@ impl<'a> Adder<'a> {
 
     /// Makes what was hashed durable.
     fn commit(&mut self) -> Result<(), LibraryError> {
-        for (old, path) in self.replaced.drain(..) {
-            // It is still listed: a copy waits under another name until it is not.
-            let waiting = match self.copy {
-                true => editions::set_back(self.library, &self.own.folder, &old, &path)?,
-                false => None,
-            };
-            self.outdated.push((old.id, waiting.unwrap_or(path)));
-        }
+        let replaced = std::mem::take(&mut self.replaced);
+        // They are still listed: copies wait under other names until they are not.
+        let waiting = match self.copy {
+            true => editions::set_back(self.library, &self.own.folder, &replaced)?,
+            false => vec![None; replaced.len()],
+        };
+        let files = replaced.into_iter().zip(waiting);
+        self.outdated.extend(files.map(|((old, path), waiting)| (old.id, waiting.unwrap_or(path))));
         Ok(self.library.store().commit(std::mem::take(&mut self.imported))?)
     }
 

@@ -171,3 +171,18 @@ fn a_removal_that_was_cut_short_is_completed_or_did_not_begin() {
         assert_eq!(store.verify(&ids[1], &mut go_on).unwrap(), Verified::Good);
     }
 }
+
+#[test]
+fn a_name_without_a_record_is_found_again() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let copy = ContentId::of(b"copy");
+    store.note(Doing::Naming, &[unfinished::Noted::named(copy, b"c/copy")], true).unwrap();
+    fs::create_dir(store.library().join("c")).unwrap();
+    fs::write(store.library().join("c/copy"), b"copy").unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.found(), [store.library().join("c/copy")]);
+    assert_eq!(state(&store, &copy), BlobState::Complete);
+    assert_eq!(store.0.index.noted(Doing::Naming).unwrap(), Vec::<Vec<u8>>::new());
+}
