@@ -46,4 +46,10 @@ impl LibraryError {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
+
+    /// Whether a file of the library's own met a full disk.
+    pub fn is_full_disk(&self) -> bool {
+        let (Self::Io { source, .. } | Self::Manifest(ManifestError::Io(source))) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
 }

@@ -378,6 +378,7 @@ impl From<LibraryError> for OpError {
             LibraryError::NoCollection | LibraryError::NoItem => FailureKind::NotFound,
             LibraryError::NeedsYes { .. } => FailureKind::Refused,
             LibraryError::TooManyCollections(_) => FailureKind::NoSpace,
+            ref full if full.is_full_disk() => FailureKind::NoSpace,
             _ => FailureKind::Failed,
         };
         Self::new(kind, error)

@@ -16,6 +16,13 @@ use crate::{clock, limits::store::FLUSH_STALL_MS};
 /// sled's page cache. Its memory follows the records touched anyway.
 const CACHE_BYTES: u64 = 1024 * 1024;
 
+/// What sled says of a database that is open: its threads may still close the one of an opening that failed. No other
+/// process has it, as the store has a lock of its own.
+const LOCKED: &str = "could not acquire lock";
+/// How often it is tried again, and how long after.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// Called with a key and its value; false ends the scan.
 pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
 
@@ -32,7 +39,13 @@ impl Database {
             .mode(sled::Mode::LowSpace)
             // Whoever writes flushes, and a node at rest should not wake up.
             .flush_every_ms(None);
-        guarded(|| config.open()).map(|db| Self(Some(db)))
+        for _ in 0..LOCK_TRIES {
+            match guarded(|| config.open()) {
+                Err(StoreError::Index(reason)) if reason.contains(LOCKED) => std::thread::sleep(LOCK_PAUSE),
+                opened => return opened.map(|db| Self(Some(db))),
+            }
+        }
+        Err(StoreError::io(folder, ErrorKind::WouldBlock.into()))
     }
 
     fn db(&self) -> &sled::Db {
@@ -78,8 +91,8 @@ impl Drop for Database {
             drop(self.0.take());
             Ok(())
         };
-        if let Err(error) = guarded(close) {
-            log::warn!("closing the index: {error}");
+        if guarded(close).is_err() {
+            log::warn!("the index could not be closed as it should; nothing is lost by that");
         }
     }
 }

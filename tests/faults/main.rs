@@ -5,8 +5,11 @@
 //! that is killed leaves the kernel what it wrote, so this says nothing about power cuts; `tests/crash.rs` cuts the power.
 //! `FAULTS_SEED` repeats a run.
 
+mod commands;
 mod model;
 mod ops;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{
     env, fs,
@@ -162,15 +165,27 @@ impl Fault {
     }
 }
 
-fn faults(rounds: u32) {
+/// Looks whether faults can be had, and tells the seed.
+fn seeded() -> Rng {
     let traced = Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).output();
     let traced = traced.expect("NOT CHECKED: this test needs strace (Debian: strace)");
     let said = String::from_utf8_lossy(&traced.stderr);
     assert!(traced.status.success(), "NOT CHECKED: this test has to trace its own processes, and may not: {said}");
-
     let seed = env::var("FAULTS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("FAULTS_SEED={seed}");
-    let mut rng = Rng::with_seed(seed);
+    Rng::with_seed(seed)
+}
+
+/// What has another program meet a fault: its name and arguments are to follow.
+fn traced(fault: &Fault, trace: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "--seccomp-bpf", "-o"]).arg(trace);
+    command.args(["-e", &format!("trace={}", fault.calls), "-e", &format!("inject={}", fault.injected())]);
+    command
+}
+
+fn faults(rounds: u32) {
+    let mut rng = seeded();
     let mut bytes = [0; 32];
     rng.fill(&mut bytes);
     let mut runner =
@@ -224,10 +239,7 @@ struct Ended {
 fn child_meets(place: &Place, list: &[Op], fault: &Fault) -> Ended {
     let (ops, trace) = (place.0.join("ops"), place.0.join("trace"));
     fs::write(ops, serde_json::to_vec(list).unwrap()).unwrap();
-    let injected = fault.injected();
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "--seccomp-bpf", "-o"]).arg(&trace);
-    command.args(["-e", &format!("trace={}", fault.calls), "-e", &format!("inject={injected}")]);
+    let mut command = traced(fault, &trace);
     command.arg(env::current_exe().unwrap()).args(["--exact", "child", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, &place.0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
