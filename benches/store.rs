@@ -99,6 +99,17 @@ fn large_file(folder: &Path) {
         "≤ 1.3x",
     );
 
+    let options = Options { hash_threads: 0, ..Options::default() };
+    let store = |name: &str| Store::open(&folder.join(name), options.clone()).unwrap();
+    let on_all = ratio(
+        |round| {
+            import(&store(&format!("all{round}")), &film);
+        },
+        |_| b3sum(&film),
+    );
+    let cores = std::thread::available_parallelism().unwrap();
+    row(&format!("the same on all {cores} cores"), format!("{on_all:.2}x"), "–");
+
     let store = open(&folder.join("read"));
     let id = import(&store, &film);
     let read = ratio(

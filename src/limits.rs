@@ -120,6 +120,10 @@ pub mod store {
     pub const USED_S: u64 = 24 * 60 * 60;
     /// A write to the index that takes longer than this is looked after.
     pub const FLUSH_STALL_MS: u64 = 2_000;
+    /// Threads that hash one file.
+    pub const HASH_THREADS: usize = 16;
+    /// Bytes that each of them hashes at a time; whole groups.
+    pub const HASH_BYTES: usize = 8 * super::GROUP_BYTES as usize;
     /// Files of one name that are set aside before the store gives up.
     pub const SET_ASIDE: u32 = 1000;
 }

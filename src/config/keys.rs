@@ -80,6 +80,9 @@ const TB: u64 = 1_000_000 * MB;
 pub static KEYS: &[Key] = &[
     key!(data, "an absolute path or one that starts with ~/; \"\" for the usual place"),
     key!(name, "a text of at most 63 bytes; \"\" for the host's name", |name: &String| is_name(name, 63)),
+    key!(hash_threads, "0 to 16 threads; 0 for as many as there are cores", |threads| {
+        (0..=limits::store::HASH_THREADS as u32).contains(threads)
+    }),
     key!(
         network.listen,
         "1 to 16 addresses such as \"/ip4/0.0.0.0/udp/4720/quic-v1\", port 0 to 65535 (0 = any that is free)",
@@ -132,4 +135,5 @@ const _: () = {
     // The numbers that the texts above name.
     assert!(limits::network::PEERS == 128 && limits::library::COLLECTIONS == 256 && limits::library::NAME_BYTES == 128);
     assert!(limits::config::LISTEN == 16 && limits::config::BOOTSTRAP == 64);
+    assert!(limits::store::HASH_THREADS == 16);
 };

@@ -43,6 +43,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The name that people see; the host's name unless set.
     pub name: String,
+    /// Threads that hash a file which is added or verified; 0 for as many as there are cores.
+    pub hash_threads: u32,
     /// Peers, and how they are reached.
     pub network: Network,
     /// The page for readers.
@@ -123,6 +125,7 @@ impl Default for Config {
         Self {
             data: PathBuf::new(),
             name: String::new(),
+            hash_threads: 0,
             network: Network {
                 listen: vec![any("/ip4/0.0.0.0"), any("/ip6/::")],
                 bootstrap: Vec::new(),

@@ -43,6 +43,7 @@ fn wrong_values_are_named_with_place_and_range() {
         ("data = 3", "x.toml:1:8: data cannot be 3; allowed: an absolute path"),
         ("data = 'here'", "x.toml:1:8: data cannot be \"here\"; allowed: an absolute path"),
         ("name = \"a\\nb\"", "x.toml:1:8: name cannot be \"a\\nb\"; allowed: a text of at most 63 bytes"),
+        ("hash_threads = 17", "x.toml:1:16: hash_threads cannot be 17; allowed: 0 to 16 threads"),
         ("[network]\nlisten = []", "x.toml:2:10: network.listen cannot be []; allowed: 1 to 16 addresses"),
         ("[network]\nlisten = 'x'", "x.toml:2:10: network.listen cannot be \"x\"; allowed: 1 to 16"),
         (

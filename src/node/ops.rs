@@ -52,6 +52,7 @@ pub(super) fn open_as_found(config: &Config) -> Result<(Library, Keypair), OpErr
         library: Some(config.mirror.folder.clone()),
         reserve_bytes: config.mirror.reserve.0,
         quota_bytes: config.mirror.quota.0,
+        hash_threads: config.hash_threads as usize,
     };
     let store = Store::open(&config.data, options)?;
     // Behind the lock: two processes would make two keys.

@@ -14,9 +14,9 @@ use super::{
     ImportError, LibraryPath, Store, StoreError,
     errors::at,
     files::Temp,
+    hash::hash,
     paths::{Folder, open_regular},
     record::{LIBRARY, Location, Record, mtime_ns},
-    tree,
     unfinished::{Doing, Noted},
 };
 use crate::{content::ContentId, limits::NO_OUTBOARD_BYTES};
@@ -207,7 +207,7 @@ impl Store {
         // Read-ahead is larger then. A file system that does not know the advice does well enough without.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         let mut source = Source { file: &file, copy: copy.map(|copy| &copy.file), done: 0, progress, failed: None };
-        let id = match tree::hash(&mut source, before.len(), outboard.as_ref().map(|temp| &temp.file)) {
+        let id = match hash(&mut source, before.len(), outboard.as_ref().map(|temp| &temp.file), self.0.hash_threads) {
             Ok(id) => id,
             Err(error) => return Err(source.failure(error, path, copy, outboard.as_ref())),
         };

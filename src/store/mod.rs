@@ -38,6 +38,7 @@ mod download;
 mod errors;
 mod files;
 mod groups;
+mod hash;
 mod import;
 mod index;
 mod lock;
@@ -75,7 +76,10 @@ pub use paths::LibraryPath;
 pub use room::Totals;
 pub use small::{PutOutcome, SmallBlob};
 
-use crate::{content::ContentId, limits::store::INDEX_AHEAD_BYTES};
+use crate::{
+    content::ContentId,
+    limits::store::{HASH_THREADS, INDEX_AHEAD_BYTES},
+};
 use errors::at;
 use files::Roots;
 use index::Index;
@@ -92,6 +96,7 @@ struct Shared {
     incoming: PathBuf,
     reserve_bytes: u64,
     quota_bytes: u64,
+    hash_threads: usize,
     index: Index,
     roots: RwLock<Roots>,
     /// Downloads that were begun and not finished.
@@ -115,11 +120,13 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Bytes that the files of the library and downloads may take.
     pub quota_bytes: u64,
+    /// Threads that hash one file, at most [`HASH_THREADS`]; 0 for as many as there are cores.
+    pub hash_threads: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { library: None, reserve_bytes: 0, quota_bytes: u64::MAX }
+        Self { library: None, reserve_bytes: 0, quota_bytes: u64::MAX, hash_threads: 1 }
     }
 }
 
@@ -222,6 +229,10 @@ impl Store {
             incoming,
             reserve_bytes: options.reserve_bytes,
             quota_bytes: options.quota_bytes,
+            hash_threads: match options.hash_threads {
+                0 => std::thread::available_parallelism().map_or(1, usize::from).min(HASH_THREADS),
+                threads => threads.min(HASH_THREADS),
+            },
             index,
             roots: RwLock::new(roots),
             partials: Mutex::default(),

@@ -15,9 +15,9 @@ use super::{
     Fault, ImportError, LibraryPath, Progress, Store, StoreError, Verified,
     errors::{at, is_for_want},
     files::{Temp, sync_folder},
+    hash::hash,
     paths::Folder,
     record::{LIBRARY, Location, Record},
-    tree,
     unfinished::{Doing, Noted},
 };
 use crate::content::ContentId;
@@ -225,7 +225,7 @@ impl Store {
 
 /// Whether the file holds the blob, by reading all of it.
 pub(super) fn holds(file: &File, id: &ContentId) -> bool {
-    file.metadata().is_ok_and(|metadata| tree::hash(file, metadata.len(), None).is_ok_and(|found| found == *id))
+    file.metadata().is_ok_and(|metadata| hash(file, metadata.len(), None, 1).is_ok_and(|found| found == *id))
 }
 
 /// Whether a hard link can't be, but a copy can.

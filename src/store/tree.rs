@@ -1,15 +1,15 @@
-//! The hash tree of a blob: building it, proving ranges with it, and checking proofs. Geometry comes from bao-tree.
+//! The hash tree of a blob: proving ranges with it, and checking proofs. Geometry comes from bao-tree.
 
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
 
-use bao_tree::{BaoTree, BlockSize, ChunkNum, ChunkRanges, TreeNode, blake3, io::sync::OutboardMut, iter::BaoChunk};
+use bao_tree::{BaoTree, BlockSize, ChunkNum, ChunkRanges, TreeNode, blake3, iter::BaoChunk};
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use crate::{content::ContentId, limits::GROUP_BYTES};
 
-const BLOCK: BlockSize = BlockSize::from_bytes(GROUP_BYTES).expect("a power of two of at least 1024");
+pub(super) const BLOCK: BlockSize = BlockSize::from_bytes(GROUP_BYTES).expect("a power of two of at least 1024");
 /// Bytes of one pair of hashes in an outboard.
-const PAIR: usize = 64;
+pub(super) const PAIR: usize = 64;
 
 /// Which blob, and the shape of its tree.
 #[derive(Debug, Clone, Copy)]
@@ -141,31 +141,6 @@ impl Tree {
     }
 }
 
-/// Hashes `size` bytes in one pass, and writes the outboard if there is a file for it.
-pub(super) fn hash(data: impl io::Read, size: u64, outboard: Option<&File>) -> io::Result<ContentId> {
-    let tree = BaoTree::new(size, BLOCK);
-    bao_tree::io::sync::outboard(data, tree, Outboard { tree, file: outboard }).map(ContentId::from)
-}
-
-struct Outboard<'a> {
-    tree: BaoTree,
-    file: Option<&'a File>,
-}
-
-impl OutboardMut for Outboard<'_> {
-    fn save(&mut self, node: TreeNode, (left, right): &(blake3::Hash, blake3::Hash)) -> io::Result<()> {
-        let Some((file, pairs)) = self.file.zip(self.tree.pre_order_offset(node)) else { return Ok(()) };
-        let mut pair = [0; PAIR];
-        pair[..PAIR / 2].copy_from_slice(left.as_bytes());
-        pair[PAIR / 2..].copy_from_slice(right.as_bytes());
-        file.write_all_at(&pair, pairs * PAIR as u64)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Cuts the first bytes off.
 fn take<'a>(rest: &mut &'a mut [u8], bytes: usize) -> &'a mut [u8] {
     rest.split_off_mut(..bytes).expect("the buffer was made for the sum of what is taken")
@@ -188,19 +163,28 @@ fn halves(pair: &[u8]) -> (&[u8; 32], &[u8; 32]) {
 
 fn parent_is(hash: &[u8; 32], pair: &[u8], is_root: bool) -> bool {
     let (left, right) = halves(pair);
+    parent_hash(left, right, is_root) == *hash
+}
+
+/// The hash of a pair of hashes.
+pub(super) fn parent_hash(left: &[u8; 32], right: &[u8; 32], is_root: bool) -> [u8; 32] {
     if is_root {
-        merge_subtrees_root(left, right, Mode::Hash) == *hash
+        *merge_subtrees_root(left, right, Mode::Hash).as_bytes()
     } else {
-        merge_subtrees_non_root(left, right, Mode::Hash) == *hash
+        merge_subtrees_non_root(left, right, Mode::Hash)
     }
 }
 
 fn leaf_is(hash: &[u8; 32], start: ChunkNum, bytes: &[u8], is_root: bool) -> bool {
+    group_hash(start.to_bytes(), bytes, is_root) == *hash
+}
+
+/// The hash of the group that begins at this byte of its blob.
+pub(super) fn group_hash(start: u64, bytes: &[u8], is_root: bool) -> [u8; 32] {
     if is_root {
-        return blake3::hash(bytes) == *hash;
+        return *blake3::hash(bytes).as_bytes();
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.set_input_offset(start.to_bytes()).update(bytes).finalize_non_root() == *hash
+    blake3::Hasher::new().set_input_offset(start).update(bytes).finalize_non_root()
 }
 
 /// False if the file ends before.
