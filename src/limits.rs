@@ -57,6 +57,8 @@ pub mod library {
     pub const ADD_PUBLISH_BYTES: u64 = 1024 * 1024 * 1024;
     /// Items that are deleted in one go to make room.
     pub const EVICT_ITEMS: usize = 4096;
+    /// It is looked this often whether disks with shared files are there.
+    pub const LOOK_MS: u64 = 10_000;
     /// Collections that a node keeps, its own and mirrored ones.
     pub const COLLECTIONS: usize = super::wire::HEADS;
 }

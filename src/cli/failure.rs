@@ -71,6 +71,7 @@ impl From<OpError> for Failure {
             FailureKind::NotFound => Exit::NotFound,
             FailureKind::Damaged => Exit::Damaged,
             FailureKind::NoSpace => Exit::NoSpace,
+            FailureKind::Away => Exit::Away,
             FailureKind::Refused => Exit::Refused,
             FailureKind::Failed | FailureKind::Gone => Exit::Failed,
         };

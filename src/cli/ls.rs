@@ -63,7 +63,7 @@ fn collection_row(collection: &CollectionInfo) -> [String; 5] {
 fn item_row(item: &ItemInfo) -> String {
     let here = match (item.held, item.offered) {
         (true, true) => "yes",
-        (false, _) => "no",
+        (false, _) => item.fault.as_deref().unwrap_or("no"),
         (true, false) => "kept",
     };
     // Enough of the id to name it in other commands.
@@ -71,5 +71,5 @@ fn item_row(item: &ItemInfo) -> String {
 }
 
 fn item_line(id: &str, size: &str, here: &str, path: &str) -> String {
-    format!("{id:<16}  {size:>9}  {here:<4}  {path}")
+    format!("{id:<16}  {size:>9}  {here:<7}  {path}")
 }

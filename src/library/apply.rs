@@ -155,6 +155,8 @@ impl Library {
 
     /// Makes a version from a peer the newest: `root` was verified, `draft` was checked against it.
     pub(super) fn adopt(&self, root: &Root, root_bytes: &[u8], draft: Draft) -> Result<Adopted, LibraryError> {
+        // What is withdrawn and held is kept, and nobody knows what is held.
+        self.store.check_library()?;
         let _writing = self.start_writing();
         let key = root.collection;
         let mut record = self.lock().records.get(&key).cloned().unwrap_or_default();

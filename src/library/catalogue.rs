@@ -3,7 +3,7 @@
 use super::{Library, LibraryError, Listed, State, item::Item, manifest::Items};
 use crate::{
     content::{CollectionKey, NodeId},
-    store::BlobState,
+    store::{BlobState, Fault},
 };
 
 /// A collection in short.
@@ -38,6 +38,8 @@ pub struct Entry {
     pub item: Item,
     /// Whether all its bytes are here.
     pub held: bool,
+    /// What is wrong with its file, if it was here.
+    pub fault: Option<Fault>,
     /// Whether the publisher still lists it; if not, it is only kept here.
     pub offered: bool,
 }
@@ -129,8 +131,12 @@ impl Library {
     }
 
     pub(super) fn entry(&self, item: Item, offered: bool) -> Result<Entry, LibraryError> {
-        let held = self.store.info(&item.id)?.is_some_and(|info| info.state == BlobState::Complete);
-        Ok(Entry { item, held, offered })
+        let state = self.store.info(&item.id)?.map(|info| info.state);
+        let fault = match state {
+            Some(BlobState::Unavailable(fault)) => Some(fault),
+            _ => None,
+        };
+        Ok(Entry { item, held: state == Some(BlobState::Complete), fault, offered })
     }
 }
 

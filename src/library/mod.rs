@@ -7,6 +7,7 @@
 //! manifest, record.
 
 mod apply;
+mod away;
 mod catalogue;
 mod changes;
 mod editions;
@@ -29,6 +30,7 @@ mod sweep;
 mod wait;
 mod words;
 
+pub use away::AwayFolder;
 pub use catalogue::{Entry, Hit, SearchPage, Summary};
 pub use changes::Changes;
 pub use error::LibraryError;
@@ -76,6 +78,8 @@ pub struct Library {
     noting: Mutex<()>,
     /// Held while room is made.
     evicting: Mutex<()>,
+    /// What was found of shared folders the last time.
+    looks: Mutex<away::Looks>,
     listeners: Listeners,
     /// See [`Library::rescans`].
     rescans: AtomicU64,
@@ -138,6 +142,7 @@ impl Library {
             writing,
             noting,
             evicting,
+            looks: Mutex::default(),
             listeners: Listeners::default(),
             rescans: AtomicU64::new(0),
         })

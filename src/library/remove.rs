@@ -54,6 +54,9 @@ impl Library {
     /// which remembers that they are not wanted.
     pub fn remove(&self, key: &CollectionKey, what: &Remove) -> Result<Removed, LibraryError> {
         let summary = self.summary(key).ok_or(LibraryError::NoCollection)?;
+        if !summary.mine {
+            self.store.check_library()?;
+        }
         self.store.make_room();
         let mut gone = Vec::new();
         let mut removed = Removed { items: 0, bytes: 0 };

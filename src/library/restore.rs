@@ -16,6 +16,7 @@ impl Library {
     /// folders that are shared in place, reads them, and tells the store of those that are what they should be; `found`
     /// hears of each. For a store that [needs it](crate::store::Store::needs_rebuild), and for an owner who asks.
     pub fn restore(&self, found: &mut dyn FnMut(&Path)) -> Result<(), LibraryError> {
+        self.store.check_library()?;
         for summary in self.collections() {
             let mut restored = Restored { library: self, found, imported: Vec::new() };
             restored.copies(&summary)?;

@@ -34,6 +34,7 @@ impl Library {
     /// Takes away what an `add`, an `rm` or a fetch that was cut short left behind. For a node that starts: nothing else goes
     /// on.
     pub fn sweep(&self) -> Result<(), LibraryError> {
+        self.store.check_library()?;
         let (library, found) = (self.store.library(), self.store.found());
         let is_left = |record: &Record| {
             record.unfinished || found.iter().any(|path| path.starts_with(library.join(&record.folder)))

@@ -3,6 +3,7 @@
 //! It may use every part below, and must never know the command line.
 
 pub mod control;
+mod disks;
 pub mod footprint;
 pub mod ops;
 mod peering;
@@ -10,7 +11,7 @@ mod rebuild;
 mod state;
 mod uploads;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use smol::channel::{Sender, bounded};
 use thiserror::Error;
@@ -25,11 +26,7 @@ use crate::{
     config::{Ciphers, Config},
     content::NodeId,
     kiosk::{Kiosk, KioskError, Site},
-    library::{
-        Library,
-        follow::{Follower, Only, Policy},
-    },
-    limits,
+    library::follow::{Follower, Only, Policy},
     network::{self, Network, NetworkError, identity::Keypair, mdns, tls::CipherPolicy},
     peers::{self, PeerManager, Source},
     status::NodeStatus,
@@ -104,7 +101,7 @@ impl Node {
         let tasks = vec![
             smol::spawn(peering),
             smol::spawn(uploads::serve_all(state.clone(), started.incoming)),
-            smol::spawn(watch_faults(state.library.clone())),
+            smol::spawn(disks::watch(state.library.clone())),
             smol::spawn(rebuild::run(state.clone())),
             smol::spawn(footprint::trim(state.clone())),
             smol::spawn(async move { server.serve(handler).await }),
@@ -162,19 +159,6 @@ fn policy(config: &Config, me: NodeId) -> Policy {
         max_bytes_per_publisher: mirror.max_bytes_per_publisher.0,
         max_items_per_publisher: mirror.max_items_per_publisher,
         max_collections_per_publisher: mirror.max_collections_per_publisher.into(),
-    }
-}
-
-/// Has the collections counted anew whenever a file turned out to be bad, so that followers fetch it again.
-async fn watch_faults(library: Arc<Library>) {
-    let faults = library.store().faults();
-    while faults.recv().await.is_ok() {
-        let library = library.clone();
-        if let Err(error) = smol::unblock(move || library.rescan()).await {
-            log::warn!("looking for what is missing: {error}");
-        }
-        // A disk that is gone gives a fault for every file that anybody asks for, and each look counts all files.
-        smol::Timer::after(Duration::from_millis(limits::follow::RECOUNT_MS)).await;
     }
 }
 

@@ -61,7 +61,9 @@ pub(super) fn open_as_found(config: &Config) -> Result<(Library, Keypair), OpErr
         log::info!("this node is {} from now on", keypair.node_id());
     }
     let key = SigningKey::from_bytes(&keypair.secret_bytes());
-    Ok((Library::open(Arc::new(store), &config.data, key)?, keypair))
+    let library = Library::open(Arc::new(store), &config.data, key)?;
+    library.look_for_disks()?;
+    Ok((library, keypair))
 }
 
 /// Fills the index that took the place of a lost one; `found` hears of each file. Nothing else may change the library.
@@ -115,13 +117,13 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
 fn rescan(library: &Library, folders: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {
     let mut shared = library.shared()?;
     for folder in folders {
-        if !shared.iter().any(|(_, known)| known == folder) {
+        if !shared.iter().any(|(_, known, _)| known == folder) {
             let message = format!("there is no collection {folder:?} here that this node shares files of");
             return Err(OpError::new(FailureKind::NotFound, message));
         }
     }
-    shared.retain(|(_, folder)| folders.is_empty() || folders.contains(folder));
-    shared.iter().try_for_each(|(key, _)| add(&mut |events| library.add_again(key, events), on_reply))
+    shared.retain(|(_, folder, _)| folders.is_empty() || folders.contains(folder));
+    shared.iter().try_for_each(|(key, ..)| add(&mut |events| library.add_again(key, events), on_reply))
 }
 
 /// What is added, and told of it.
@@ -333,7 +335,7 @@ impl From<Summary> for CollectionInfo {
 }
 
 impl From<Entry> for ItemInfo {
-    fn from(Entry { item, held, offered }: Entry) -> Self {
+    fn from(Entry { item, held, fault, offered }: Entry) -> Self {
         Self {
             id: item.id.to_string(),
             path: item.path.into_string(),
@@ -342,6 +344,7 @@ impl From<Entry> for ItemInfo {
             author: item.author.into_string(),
             language: item.language.into_string(),
             held,
+            fault: fault.map(|fault| fault.to_string()),
             offered,
         }
     }
@@ -352,6 +355,7 @@ impl From<StoreError> for OpError {
         let kind = match error {
             StoreError::Locked { .. } => FailureKind::InUse,
             StoreError::NoSpace { .. } | StoreError::OverQuota { .. } => FailureKind::NoSpace,
+            StoreError::LibraryAway { .. } => FailureKind::Away,
             StoreError::NotFound(_) => FailureKind::NotFound,
             StoreError::Stopped => FailureKind::Gone,
             _ => FailureKind::Failed,

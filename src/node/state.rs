@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     control::{OpError, Reply, Request},
-    ops,
+    disks, ops,
     peering::Peering,
     rebuild::Rebuild,
 };
@@ -68,6 +68,7 @@ impl State {
     pub(super) fn status(&self) -> NodeStatus {
         let totals = self.library.store().totals();
         let mut notices: Vec<_> = self.rebuild.notice().into_iter().collect();
+        notices.extend(disks::notices(&self.library));
         notices.extend(self.peering.notices());
         notices.extend(self.follower.notices());
         NodeStatus {

@@ -74,6 +74,9 @@ impl Store {
                 worst = fault;
                 continue;
             }
+            if self.is_away(location) {
+                continue;
+            }
             let fault = match self.open_location(location) {
                 Ok(file) if file.metadata().is_ok_and(|metadata| metadata.len() == record.size) => {
                     // A medium that was away is back.
@@ -85,6 +88,7 @@ impl Store {
                 }
                 Ok(_) => Fault::Changed,
                 Err(error) if is_for_want(&error) => return Err(StoreError::io(&self.roots().path(location), error)),
+                Err(_) if self.is_gone(location) => continue,
                 Err(_) => Fault::Missing,
             };
             self.set_fault(&record.id, location, Some(fault))?;

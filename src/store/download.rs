@@ -51,9 +51,10 @@ impl Store {
     pub fn download(&self, id: ContentId, size: u64) -> Result<Download, StoreError> {
         let mut remains = Vec::new();
         if let Some(record) = self.0.index.record(&id)? {
-            if record.is_available() {
+            if self.as_seen(&record).is_available() {
                 return Err(StoreError::AlreadyHere(id));
             }
+            self.check_library()?;
             // It was here once: its size is proven.
             if record.size != size {
                 return Err(StoreError::WrongSize { id, claimed: size });

@@ -28,6 +28,9 @@ pub enum StoreError {
     /// The library would hold more than it may. Try again when something was removed.
     #[error("the quota of {} MB is used up: {} MB are missing; remove something with `allibrary rm`, or raise mirror.quota", quota_bytes / 1_000_000, missing_bytes.div_ceil(1_000_000))]
     OverQuota { quota_bytes: u64, missing_bytes: u64 },
+    /// The library is on a disk that is not there. Try again when it is.
+    #[error("the disk of the library is not there: what stands in {library} is not this node's library; plug its disk in. To begin another library there, delete {record}", library = library.display(), record = record.display())]
+    LibraryAway { library: PathBuf, record: PathBuf },
     /// The file system has no room for the file, however empty it is.
     #[error("{path}: the disk takes no file of this size (FAT takes less than 4 GiB); use one with exFAT or ext4", path = path.display())]
     FileTooLarge { path: PathBuf },

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{content::ContentId, limits::store::RELATIVE_PATH_BYTES};
 
-/// What `incoming/` is called inside a library folder on another file system.
+/// What `incoming/` is called inside a library folder that is not in the data folder.
 pub(super) const INCOMING: &str = ".allibrary";
 /// How the names of temporary files begin; they are deleted when the store is opened.
 pub(super) const TEMPORARY: &str = "tmp-";
@@ -109,19 +109,17 @@ impl Store {
             Err(error) => Err(StoreError::io(folder, error)),
         }
     }
+}
 
-    /// Deletes what a run that was cut short left behind.
-    pub(super) fn clean_temporary_files(&self) -> Result<(), StoreError> {
-        for folder in [&self.0.incoming, &self.0.data.join("outboard")] {
-            for entry in std::fs::read_dir(folder).map_err(at(folder))? {
-                let entry = entry.map_err(at(folder))?;
-                if entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
-                    std::fs::remove_file(entry.path()).map_err(at(&entry.path()))?;
-                }
-            }
+/// Deletes what a run that was cut short left behind in this folder.
+pub(super) fn clean_temporary_files(folder: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(folder).map_err(at(folder))? {
+        let entry = entry.map_err(at(folder))?;
+        if entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
+            std::fs::remove_file(entry.path()).map_err(at(&entry.path()))?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A file without a final name; deleted unless it was moved to one.

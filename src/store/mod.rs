@@ -11,11 +11,11 @@
 //! | `outboard/ab/<id>.obao` | the hash tree of a blob larger than one group |
 //! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
 //! | `library/` | finished files with their names |
+//! | `library.id` | which disk the library is on, if it has one of its own |
 //! | `lock` | held by the process that has the store open |
 //! | `ballast` | nothing: its room is for the day on which the disk is full |
 //!
-//! If the library folder is on another file system, `incoming/` is `.allibrary/` in there: finished files are renamed, never
-//! copied.
+//! If the library folder is elsewhere, `incoming/` is `.allibrary/` in there: finished files are renamed, never copied.
 //!
 //! # Invariants
 //! 1. **A bit set in `.bits` means**: that group and its path in the outboard were verified, and then synced, before the
@@ -29,6 +29,7 @@
 //! 5. **No file with a name is ever overwritten**, but one of the library that rotted, by its own blob; what else is in the
 //!    way is set aside.
 
+mod away;
 mod ballast;
 mod blob;
 mod count;
@@ -57,7 +58,6 @@ use std::{
     collections::BTreeSet,
     fmt,
     ops::ControlFlow,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -80,6 +80,7 @@ use crate::{
     content::ContentId,
     limits::store::{HASH_THREADS, INDEX_AHEAD_BYTES},
 };
+use away::Away;
 use errors::at;
 use files::Roots;
 use index::Index;
@@ -97,6 +98,7 @@ struct Shared {
     reserve_bytes: u64,
     quota_bytes: u64,
     hash_threads: usize,
+    away: Away,
     index: Index,
     roots: RwLock<Roots>,
     /// Downloads that were begun and not finished.
@@ -211,13 +213,8 @@ impl Store {
         let outboard = data.join("outboard");
         let was_used = outboard.exists();
         let index = Index::open(data, was_used)?;
-        for folder in [&library, &outboard] {
-            std::fs::create_dir_all(folder).map_err(at(folder))?;
-        }
-        let device = |folder: &Path| folder.metadata().map(|metadata| metadata.dev()).map_err(at(folder));
-        let is_elsewhere = device(&library)? != device(data)?;
-        let incoming = if is_elsewhere { library.join(files::INCOMING) } else { data.join("incoming") };
-        std::fs::create_dir_all(&incoming).map_err(at(&incoming))?;
+        let (away, incoming) = Away::open(data, &library)?;
+        std::fs::create_dir_all(&outboard).map_err(at(&outboard))?;
         if !was_used {
             for new in [data, &library, &incoming] {
                 files::sync_folder(new.parent().unwrap_or(new))?;
@@ -233,6 +230,7 @@ impl Store {
                 0 => std::thread::available_parallelism().map_or(1, usize::from).min(HASH_THREADS),
                 threads => threads.min(HASH_THREADS),
             },
+            away,
             index,
             roots: RwLock::new(roots),
             partials: Mutex::default(),
@@ -242,11 +240,20 @@ impl Store {
             faults: smol::channel::bounded(1),
             _lock: lock,
         }));
-        store.clean_temporary_files()?;
-        store.load_partials()?;
-        let found = store.finish_unfinished()?;
-        *store.0.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        files::clean_temporary_files(&outboard)?;
+        if !store.is_library_away() {
+            store.settle()?;
+        }
         Ok(store)
+    }
+
+    /// Puts in order what an earlier run left in the library.
+    fn settle(&self) -> Result<(), StoreError> {
+        files::clean_temporary_files(&self.0.incoming)?;
+        self.load_partials()?;
+        let found = self.finish_unfinished()?;
+        *self.0.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
     }
 
     /// Whether the index was lost and an empty one took its place: what is known of the files elsewhere (manifests, shared
@@ -295,6 +302,7 @@ impl Store {
             let state = BlobState::Partial { verified_bytes: partial.verified_bytes() };
             return Some(BlobInfo { size: partial.size(), state, paths: Vec::new() });
         };
+        let record = self.as_seen(record);
         let state = match (record.is_available(), partial) {
             (true, _) => BlobState::Complete,
             (false, Some(partial)) => BlobState::Partial { verified_bytes: partial.verified_bytes() },

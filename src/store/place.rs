@@ -118,6 +118,7 @@ impl Store {
         id: &ContentId,
         folders: &mut Vec<PathBuf>,
     ) -> Result<Location, StoreError> {
+        self.check_library()?;
         let _naming = self.naming();
         let relative = Path::new(OsStr::from_bytes(to));
         let library = self.library();
@@ -178,11 +179,14 @@ impl Store {
             })?;
             found.push((old.clone(), new));
         }
+        // What is away is not lost.
+        let noted: Vec<_> =
+            found.iter().filter(|(old, new)| new.fault != Some(Fault::Missing) || !self.is_gone(old)).collect();
         let mut lost = Vec::new();
         self.0.index.change(&[*id], &mut |_, current| {
             let mut record = current?;
             for location in &mut record.locations {
-                if let Some((_, new)) = found.iter().find(|(old, _)| location.is_still(old)) {
+                if let Some((_, new)) = noted.iter().find(|(old, _)| location.is_still(old)) {
                     *location = new.clone();
                 }
             }

@@ -36,6 +36,9 @@ impl Store {
                 let known = self.known_root_of(&path);
                 doomed.extend(known.map(|(root, path)| Noted { id: *id, root, path }));
             }
+            if doomed.iter().any(|file| file.root == LIBRARY) {
+                self.check_library()?;
+            }
             self.note(Doing::Removal, &doomed, true)?;
             let records = self.take_locations(&doomed)?;
             self.delete(&doomed, &records)?;

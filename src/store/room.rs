@@ -38,13 +38,14 @@ impl Store {
     /// What the files take, and the downloads that were begun, or will.
     fn library_bytes(&self, partials: &Partials) -> u64 {
         // One that is just being finished is counted as a file.
-        let is_here = |id| self.0.index.record(id).is_ok_and(|record| record.is_some_and(|it| it.is_available()));
+        let is_here =
+            |id| self.0.index.record(id).is_ok_and(|record| record.is_some_and(|it| self.as_seen(&it).is_available()));
         let begun: u64 = partials.iter().filter(|(id, _)| !is_here(id)).map(|(_, partial)| partial.size()).sum();
         self.0.index.count().library_bytes.saturating_add(begun)
     }
 
     /// Fails if so many more bytes have no room: [`StoreError::OverQuota`] if they may not be kept, [`StoreError::NoSpace`] if
-    /// the disk does not have them above the reserve.
+    /// the disk does not have them above the reserve, [`StoreError::LibraryAway`] if it is not there.
     pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         self.check_room_beside(&self.partials(), bytes)
     }
@@ -60,6 +61,7 @@ impl Store {
 
     /// The same of the disk alone, for what is no content or is counted already.
     pub fn check_free(&self, bytes: u64) -> Result<(), StoreError> {
+        self.check_library()?;
         let folder = &self.0.incoming;
         let free = free_bytes(folder).map_err(at(folder))?;
         match self.0.reserve_bytes.saturating_add(bytes).checked_sub(free) {

@@ -56,6 +56,18 @@ impl Disk {
         self.mount();
     }
 
+    /// Pulls it out, after what was written is on it, as careful people do. The empty folder stays.
+    pub fn unplug(&self) {
+        run(Command::new("umount").arg(&self.folder));
+    }
+
+    /// Plugs it in again, at this folder.
+    pub fn plug(&mut self, folder: &Path) {
+        fs::create_dir_all(folder).expect("a test's own folder");
+        self.folder = folder.to_owned();
+        self.mount();
+    }
+
     fn mount(&self) {
         run(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(&self.image).arg(&self.folder));
     }

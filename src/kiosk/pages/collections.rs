@@ -78,7 +78,7 @@ pub fn search(site: &str, words: &str, found: &SearchPage, page: u64) -> Markup 
 }
 
 /// One title in a list.
-fn row(folder: &str, Entry { item, held, offered }: &Entry) -> Markup {
+fn row(folder: &str, Entry { item, held, fault, offered }: &Entry) -> Markup {
     let media = media::of(&item.path);
     html! {
         a.row.away[!held] href=(address::item_url("/item", folder, &item.path)) {
@@ -90,7 +90,10 @@ fn row(folder: &str, Entry { item, held, offered }: &Entry) -> Markup {
                 @if !item.author.is_empty() { (foreign(&item.author, "")) " · " }
                 (size(item.size))
                 @if let Some((above, _)) = item.path.rsplit_once('/') { " · in " (foreign(above, "")) }
-                @if !held { " · not here yet" }
+                @match fault {
+                    Some(fault) if !held => { " · not available now: its file is " (fault) }
+                    _ => @if !held { " · not here yet" }
+                }
                 @if !offered { " · kept here, no longer offered" }
             }
         }
@@ -126,7 +129,7 @@ fn pager(url: &str, page: u64, items: u64, has_next: bool) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{content::ContentId, library::Item, wire::Text};
+    use crate::{content::ContentId, library::Item, store::Fault, wire::Text};
 
     #[test]
     fn rows_say_what_is_not_here_and_what_is_only_here() {
@@ -138,9 +141,13 @@ mod tests {
             author: Text::cut(""),
             language: Text::cut(""),
         };
-        for (held, offered) in [(true, true), (true, false), (false, true)] {
-            let row = row("f", &Entry { item: item.clone(), held, offered }).into_string();
-            assert_eq!(row.contains("row away") && row.contains("not here yet"), !held, "{row}");
+        for (held, fault, offered) in
+            [(true, None, true), (true, None, false), (false, None, true), (false, Some(Fault::Missing), true)]
+        {
+            let row = row("f", &Entry { item: item.clone(), held, fault, offered }).into_string();
+            assert_eq!(row.contains("row away"), !held, "{row}");
+            assert_eq!(row.contains("not here yet"), !held && fault.is_none(), "{row}");
+            assert_eq!(row.contains("not available now: its file is missing"), fault.is_some(), "{row}");
             assert_eq!(row.contains("no longer offered"), !offered, "{row}");
         }
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// One title: what is known of it, and what can be done with it.
-pub fn item(site: &str, collection: &Summary, Entry { item, held, offered }: &Entry) -> Markup {
+pub fn item(site: &str, collection: &Summary, Entry { item, held, fault, offered }: &Entry) -> Markup {
     let media = media::of(&item.path);
     let url = address::item_url("/c", &collection.folder, &item.path);
     Frame::new(site, item.label()).around(html! {
@@ -31,6 +31,8 @@ pub fn item(site: &str, collection: &Summary, Entry { item, held, offered }: &En
                     "Download " small { "(" (size(item.size)) ")" }
                 }
             }
+        } @else if let Some(fault) = fault {
+            p.empty { strong { "Not available now." } " Its file is " (fault) "; it is offered again when it is as it was." }
         } @else {
             p.empty { strong { "Not here yet." } " This node knows of the title, and fetches it as soon as it meets a node that has it." }
         }

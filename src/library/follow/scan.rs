@@ -71,6 +71,10 @@ pub(super) fn scan(
     cursor: &mut Cursor,
 ) -> Result<Found, LibraryError> {
     let mut found = Found::default();
+    if follower.library.store().is_library_away() {
+        // What it holds is not missing: when it is back, all is looked at again.
+        return Ok(found);
+    }
     while let Some(key) = keys.get(cursor.collection) {
         if let Some(summary) = follower.library.summary(key) {
             scan_collection(follower, &summary, lane, cursor, &mut found)?;

@@ -6,10 +6,10 @@ mod sources;
 mod walk;
 
 pub(super) use adder::copy_path;
-pub(super) use seen::ancestors;
+pub(super) use seen::{Owned, ancestors};
 pub(super) use walk::item_path;
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf};
 
 use self::sources::Source;
 use super::{Library, LibraryError, apply::Own, catalogue::Summary};
@@ -60,6 +60,9 @@ pub enum AddEvent {
 /// Hears of them, and says whether to go on.
 pub type Events<'a> = &'a mut dyn FnMut(AddEvent) -> ControlFlow<()>;
 
+/// A collection's key, its folder, and what it comes from.
+pub type Shared = (CollectionKey, String, BTreeMap<String, PathBuf>);
+
 /// What an add came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddReport {
@@ -109,16 +112,18 @@ impl Library {
         self.add_from(plan.own, request.copy, &plan.sources, events)
     }
 
-    /// The collections of this node that come from folders and files of this machine: their keys and folders, by folder.
-    pub fn shared(&self) -> Result<Vec<(CollectionKey, String)>, LibraryError> {
+    /// The collections of this node that come from folders and files of this machine, by their folders; and from which, by
+    /// their places in the collection.
+    pub fn shared(&self) -> Result<Vec<Shared>, LibraryError> {
         let records = self.lock().records.clone();
         let mut shared = Vec::new();
         for (key, record) in records.into_iter().filter(|(key, _)| key.publisher == self.node_id()) {
-            if !self.notes(&key)?.sources().is_empty() {
-                shared.push((key, record.folder));
+            let sources = self.notes(&key)?.sources();
+            if !sources.is_empty() {
+                shared.push((key, record.folder, sources));
             }
         }
-        shared.sort_by(|a, b| a.1.cmp(&b.1));
+        shared.sort_by(|(_, a, _), (_, b, _)| a.cmp(b));
         Ok(shared)
     }
 
@@ -141,7 +146,10 @@ impl Library {
         let key = own.key;
         let report = adder::Adder::new(self, copy, own, sources, events)?.run(sources)?;
         self.set_unfinished(&key, false)?;
-        Ok(report)
+        self.look_anew(&key)?;
+        // Counted anew.
+        let collection = self.summary(&key).ok_or(LibraryError::NoCollection)?;
+        Ok(AddReport { collection, ..report })
     }
 }
 

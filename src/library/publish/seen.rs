@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::{sources::Source, walk::item_path};
-use crate::{content::ContentId, library::item::Item};
+use crate::{
+    content::{CollectionKey, ContentId},
+    library::{Library, LibraryError, item::Item, manifest::Items},
+};
 
 /// What was seen by now.
 #[derive(Default)]
@@ -112,8 +115,45 @@ impl Seen {
 }
 
 /// The place of the source that an item comes from.
-pub(super) fn owner<'a>(known: &BTreeMap<String, PathBuf>, item: &'a str) -> Option<&'a str> {
+fn owner<'a>(known: &BTreeMap<String, PathBuf>, item: &'a str) -> Option<&'a str> {
     ancestors(item).find(|at| known.contains_key(*at))
+}
+
+/// The items of a collection that come from one of its sources.
+pub(in crate::library) struct Owned<'a> {
+    items: Items,
+    sources: &'a BTreeMap<String, PathBuf>,
+    at: &'a str,
+}
+
+impl<'a> Owned<'a> {
+    pub fn by(
+        library: &Library,
+        key: &CollectionKey,
+        sources: &'a BTreeMap<String, PathBuf>,
+        at: &'a str,
+    ) -> Result<Self, LibraryError> {
+        let items = match library.manifest(key)? {
+            Some(manifest) => manifest.items_at(at)?,
+            None => Items::of(None),
+        };
+        Ok(Self { items, sources, at })
+    }
+}
+
+impl Iterator for Owned<'_> {
+    type Item = Result<Item, LibraryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.items.next()? {
+                Err(error) => return Some(Err(error.into())),
+                Ok(item) if !item.path.starts_with(self.at) => return None,
+                Ok(item) if owner(self.sources, &item.path) == Some(self.at) => return Some(Ok(item)),
+                Ok(_) => {}
+            }
+        }
+    }
 }
 
 /// Whether a source is another one, or is where that one's walk comes to it.

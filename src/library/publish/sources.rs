@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     AddRequest,
-    seen::{is_below, owner},
+    seen::{Owned, is_below},
     walk::{item_name, unused},
 };
 use crate::{
@@ -150,19 +150,10 @@ pub(super) fn remembered(library: &Library, own: &Own) -> Result<Vec<Source>, Li
 
 /// Whether the library has copies of what came from there, which the first item tells.
 fn is_copied(library: &Library, own: &Own, known: &BTreeMap<String, PathBuf>, at: &str) -> Result<bool, LibraryError> {
-    let Some(manifest) = library.manifest(&own.key)? else { return Ok(false) };
-    for item in manifest.items_at(at)? {
-        let item = item?;
-        if !item.path.starts_with(at) {
-            break;
-        }
-        if owner(known, &item.path) == Some(at) {
-            let info = library.store().info(&item.id)?;
-            let copies = library.store().library().join(&own.folder);
-            return Ok(info.is_some_and(|info| info.paths.iter().any(|path| path.starts_with(&copies))));
-        }
-    }
-    Ok(false)
+    let Some(item) = Owned::by(library, &own.key, known, at)?.next().transpose()? else { return Ok(false) };
+    let copies = library.store().library().join(&own.folder);
+    let info = library.store().info(&item.id)?;
+    Ok(info.is_some_and(|info| info.paths.iter().any(|path| path.starts_with(&copies))))
 }
 
 fn base_name(path: &Path) -> String {

@@ -3,9 +3,12 @@
 use std::fs;
 
 use super::*;
-use crate::library::{
-    Remove,
-    tests::{Node, folder, go_on, request},
+use crate::{
+    library::{
+        AwayFolder, Remove,
+        tests::{Node, folder, go_on, request},
+    },
+    store::Fault,
 };
 
 /// Adds again all that a collection is made of; what of it was told to be away.
@@ -30,11 +33,16 @@ fn a_folder_that_lost_everything_keeps_its_items() {
 
     fs::rename(&books, &unplugged).unwrap();
     let (report, away) = add_again(&node, &key);
-    assert_eq!((report.removed, report.away, &report.collection), (0, 2, &before), "the folder is gone");
+    assert_eq!((report.removed, report.away, report.collection.version), (0, 2, before.version), "the folder is gone");
     assert_eq!(away, [(books.clone(), 2)]);
     fs::create_dir(&books).unwrap();
     let report = node.add(&books);
-    assert_eq!((report.removed, report.away, &report.collection), (0, 2, &before), "an empty mount point");
+    assert_eq!(
+        (report.removed, report.away, report.collection.version),
+        (0, 2, before.version),
+        "an empty mount point"
+    );
+    assert_eq!((report.collection.items, report.collection.held_items), (2, 0));
     fs::write(books.join("another disk's"), "3").unwrap();
     let (report, away) = add_again(&node, &key);
     assert_eq!((report.added, report.removed, away), (1, 0, vec![(books.clone(), 2)]));
@@ -49,6 +57,58 @@ fn a_folder_that_lost_everything_keeps_its_items() {
     fs::remove_dir_all(&books).unwrap();
     node.library.remove(&key, &Remove::Path("sub".into())).unwrap();
     assert_eq!(node.paths(&key), [""; 0], "what is away can be removed");
+}
+
+#[test]
+fn what_is_unplugged_is_not_available_until_it_is_back() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1"), ("sub/b", "2")]);
+    let key = node.add(&books).collection.key;
+    let held = |node: &Node| {
+        let entry = node.library.item(&key, "sub/b").unwrap().unwrap();
+        (entry.held, entry.fault, node.library.collections()[0].held_items)
+    };
+    assert!(!node.library.look_for_disks().unwrap());
+    assert_eq!(held(&node), (true, None, 2));
+
+    let unplugged = node.folder.path().join("unplugged");
+    fs::rename(&books, &unplugged).unwrap();
+    for others in [&[][..], &[("another disk's", "3")]] {
+        assert!(node.library.look_for_disks().unwrap() || !others.is_empty());
+        let away = AwayFolder { collection: "Books".into(), path: books.clone() };
+        assert_eq!(node.library.away(), [away]);
+        assert_eq!(held(&node), (false, Some(Fault::Missing), 0));
+        folder(node.folder.path(), "Books", others);
+    }
+    let node = node.restart();
+    node.library.look_for_disks().unwrap();
+    assert_eq!(held(&node), (false, Some(Fault::Missing), 0));
+    assert_eq!(node.add(&books).added, 1);
+    assert_eq!(node.library.away(), [], "something of it is there");
+    assert_eq!(node.library.collections()[0].items, 3);
+
+    fs::remove_dir_all(&books).unwrap();
+    fs::rename(&unplugged, &books).unwrap();
+    node.library.look_for_disks().unwrap();
+    let entry = node.library.item(&key, "sub/b").unwrap().unwrap();
+    assert!(entry.held && node.library.store().blob(&entry.item.id).unwrap().read(0..1).unwrap() == b"2");
+}
+
+#[test]
+fn nothing_is_read_that_has_not_changed() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "one"), ("b", "two")]);
+    let key = node.add(&books).collection.key;
+    let file = fs::File::options().write(true).open(books.join("a")).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"ONE", 0).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(add_again(&node, &key).0.unchanged, 2, "who does not read it does not see it");
+    let id = crate::content::ContentId::of(b"one");
+    assert!(node.library.store().blob(&id).unwrap().read(0..3).is_err(), "who reads it gets no wrong byte");
+    assert_eq!(node.library.item(&key, "a").unwrap().unwrap().fault, Some(Fault::Damaged));
+    let (report, _) = add_again(&node, &key);
+    assert_eq!((report.changed, report.unchanged), (1, 1), "what is known to be bad is read again");
 }
 
 #[test]
@@ -108,7 +168,7 @@ fn only_what_comes_from_here_is_looked_at_again() {
     let node = Node::new(1);
     let books = folder(node.folder.path(), "Books", &[("a", "1")]);
     let key = node.add(&books).collection.key;
-    assert_eq!(node.library.shared().unwrap(), [(key, "Books".to_owned())]);
+    assert_eq!(node.library.shared().unwrap(), [(key, "Books".to_owned(), [(String::new(), books)].into())]);
     node.library.remove(&key, &Remove::Path("a".into())).unwrap();
     assert_eq!(node.library.shared().unwrap().len(), 1, "a folder of which nothing is listed any more");
     node.library.remove(&key, &Remove::Collection).unwrap();

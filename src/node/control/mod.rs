@@ -151,6 +151,9 @@ pub struct ItemInfo {
     pub language: String,
     /// Whether all its bytes are here.
     pub held: bool,
+    /// What is wrong with its file if it was here: "missing", "changed" or "damaged".
+    #[serde(default)]
+    pub fault: Option<String>,
     /// Whether its publisher still offers it.
     pub offered: bool,
 }
@@ -179,6 +182,8 @@ pub enum FailureKind {
     Damaged,
     /// No space is left, or a limit is reached.
     NoSpace,
+    /// A disk is not there.
+    Away,
     /// Not without `--yes`.
     Refused,
     /// The client went away.

@@ -1,5 +1,6 @@
 //! The store on a real disk; a file for each topic.
 
+mod away;
 mod blobs;
 mod downloads;
 mod imports;
