@@ -52,10 +52,14 @@ impl Roots {
 }
 
 impl Store {
-    /// Makes a folder known that files are shared from: their paths are then stored relative to it. Optional; without it
-    /// each file's own folder is.
+    /// Makes a folder known that files are shared from: their paths are then stored relative to it, unless they are to one
+    /// above already. Optional; without it each file's own folder is.
     pub fn add_root(&self, folder: &Path) -> Result<(), StoreError> {
         let folder = std::path::absolute(folder).map_err(at(folder))?;
+        if self.roots().0.values().any(|root| folder.starts_with(root)) { Ok(()) } else { self.put_root(folder) }
+    }
+
+    fn put_root(&self, folder: PathBuf) -> Result<(), StoreError> {
         let mut roots = self.0.roots.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if roots.0.values().any(|root| *root == folder) {
             return Ok(());
@@ -72,7 +76,7 @@ impl Store {
             return Ok(found);
         }
         let outside = || StoreError::OutsideLibrary { path: path.to_owned() };
-        self.add_root(path.parent().ok_or_else(outside)?)?;
+        self.put_root(path.parent().ok_or_else(outside)?.to_owned())?;
         self.roots().split(path).ok_or_else(outside)
     }
 

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{Advice, fadvise};
 
 use super::{
-    ImportError, LibraryPath, Store, StoreError,
+    Fault, ImportError, LibraryPath, Store, StoreError,
     errors::at,
     files::Temp,
     hash::hash,
@@ -122,6 +122,28 @@ impl Store {
         Ok(location.is_same(record.size, &metadata))
     }
 
+    /// The import of a file that the index knows to hold the blob, by size, time of change and inode, but that was somewhere
+    /// else or was missing: on a disk that is mounted at another place. It is not read; none if it has to be.
+    pub fn import_moved(&self, id: &ContentId, path: &Path) -> Result<Option<Imported>, StoreError> {
+        let path = std::path::absolute(path).map_err(at(path))?;
+        let Some((record, metadata)) = self.0.index.record(id)?.zip(std::fs::metadata(&path).ok()) else {
+            return Ok(None);
+        };
+        let is_this = |it: &&Location| {
+            let was = self.roots().path(it);
+            matches!(it.fault, None | Some(Fault::Missing))
+                && it.root != LIBRARY
+                && it.is_same(record.size, &metadata)
+                && (was == path || was.symlink_metadata().is_err())
+        };
+        if !record.locations.iter().any(|it| is_this(&it)) {
+            return Ok(None);
+        }
+        let (root, relative) = self.root_of(&path)?;
+        let location = Location::new(root, relative, &metadata);
+        Ok(Some(Imported { id: *id, size: record.size, location, outboard: None, copy: None }))
+    }
+
     /// The same for the file that stands at `library/<to>`, following no link: for one that the index lost.
     pub fn import_library(&self, to: &LibraryPath) -> Result<Imported, ImportError> {
         let library = self.library();
@@ -172,7 +194,8 @@ impl Store {
             record.locations.retain(|it| it.root != location.root || it.path != location.path);
             if !record.has_room(&location) {
                 // A file that is good is worth more than one that is not; beyond that, names are not written down.
-                let Some(at) = record.locations.iter().position(|it| it.fault.is_some()) else { return Some(record) };
+                let is_bad = |it: &Location| it.fault.is_some();
+                let Some(at) = self.as_seen(&record).locations.iter().position(is_bad) else { return Some(record) };
                 record.locations.remove(at);
             }
             lost.extend(record.lost_names());

@@ -144,6 +144,14 @@ impl<'a> Adder<'a> {
             self.tell(AddEvent::Unchanged { path: path.to_owned() });
             return Ok(());
         }
+        if !self.copy
+            && let Some(old) = &old
+            && let Some(moved) = store.import_moved(&old.id, path)?
+        {
+            self.counts.unchanged += 1;
+            self.tell(AddEvent::Unchanged { path: path.to_owned() });
+            return self.take(moved);
+        }
         if self.copy {
             self.make_room(fs::metadata(path).map_or(0, |metadata| metadata.len()))?;
         }
@@ -175,14 +183,16 @@ impl<'a> Adder<'a> {
             }
         }
         self.bytes_since_publish += imported.size();
-        self.imported.push(imported);
-        if self.imported.len() >= SMALL_FILES_PER_SYNC {
-            self.commit()?;
-        }
+        self.take(imported)?;
         if self.pending.len() >= ADD_PUBLISH_ITEMS || self.bytes_since_publish >= ADD_PUBLISH_BYTES {
             self.publish(&mut |_| true)?;
         }
         Ok(())
+    }
+
+    fn take(&mut self, imported: Imported) -> Result<(), LibraryError> {
+        self.imported.push(imported);
+        if self.imported.len() >= SMALL_FILES_PER_SYNC { self.commit() } else { Ok(()) }
     }
 
     /// Fails if a copy of so many bytes has no room.

@@ -112,6 +112,36 @@ fn nothing_is_read_that_has_not_changed() {
 }
 
 #[test]
+fn a_disk_that_is_plugged_in_elsewhere_is_not_read_again() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "one"), ("sub/b", "two")]);
+    let before = node.add(&books).collection;
+    let elsewhere = folder(node.folder.path(), "elsewhere", &[]).join("Books");
+    fs::rename(&books, &elsewhere).unwrap();
+    node.library.look_for_disks().unwrap();
+    // What was written to it meanwhile shows when it is read.
+    let file = fs::File::options().write(true).open(elsewhere.join("a")).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"ONE", 0).unwrap();
+    file.set_modified(modified).unwrap();
+
+    let report = node.add(&elsewhere);
+    assert_eq!((report.added, report.unchanged, report.removed, report.away), (0, 2, 0, 0));
+    assert_eq!(report.collection, before, "the same version");
+    assert_eq!(node.library.away(), []);
+    let read = |content: &[u8]| node.library.store().blob(&crate::content::ContentId::of(content)).unwrap().read(0..3);
+    assert_eq!(read(b"two").unwrap(), b"two");
+    assert!(read(b"one").is_err());
+    // And back, with one that is another file now.
+    fs::rename(&elsewhere, &books).unwrap();
+    fs::write(books.join("sub/new"), "two").unwrap();
+    fs::rename(books.join("sub/new"), books.join("sub/b")).unwrap();
+    let report = node.add(&books);
+    assert_eq!((report.changed, report.unchanged), (0, 2));
+    assert_eq!(read(b"two").unwrap(), b"two");
+}
+
+#[test]
 fn files_that_were_all_renamed_are_listed_once() {
     let node = Node::new(1);
     let books = folder(node.folder.path(), "Books", &[("a", "1"), ("b", "2")]);

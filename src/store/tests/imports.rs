@@ -131,3 +131,18 @@ fn a_sparse_file_is_imported() {
     let outboard = fs::metadata(store.outboard_path(&id)).unwrap().len();
     assert_eq!(outboard, 64 * (size.div_ceil(GROUP_BYTES) - 1));
 }
+
+#[test]
+fn a_file_keeps_its_root_when_a_folder_below_is_shared_too() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir.path().join("data"));
+    let (above, below) = (dir.path().join("above"), dir.path().join("above/below"));
+    fs::create_dir_all(&below).unwrap();
+    let path = below.join("file");
+    fs::write(&path, b"x").unwrap();
+    store.add_root(&above).unwrap();
+    let id = import(&store, &path);
+    store.add_root(&below).unwrap();
+    assert!(store.is_unchanged(&id, &path).unwrap());
+    assert!(remove(&store, &id, &path));
+}
