@@ -34,7 +34,7 @@ const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 pub fn content(store: &Store, entry: &Entry, request: &Parts) -> Result<Response<Body>, Failure> {
     let item = &entry.item;
     if !entry.held {
-        return Err(Failure::NotHere);
+        return Err(if entry.fault.is_some() { Failure::Damaged } else { Failure::NotHere });
     }
     let tag = format!("\"{}\"", item.id);
     let (status, range) = match range::evaluate(&request.method, &request.headers, &tag, item.size) {

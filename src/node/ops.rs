@@ -62,7 +62,9 @@ pub(super) fn open_as_found(config: &Config) -> Result<(Library, Keypair), OpErr
     }
     let key = SigningKey::from_bytes(&keypair.secret_bytes());
     let library = Library::open(Arc::new(store), &config.data, key)?;
-    library.look_for_disks()?;
+    if let Err(error) = library.look_for_disks() {
+        log::warn!("looking for the disks that files are shared from: {error}");
+    }
     Ok((library, keypair))
 }
 

@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, File},
     io::Write,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -53,8 +54,8 @@ impl Away {
         };
         let record = data.join(MARK);
         let known = fs::read(&record).unwrap_or_default();
-        if let Some((id, path)) = known.split_at_checked(DIGITS)
-            && path == [b"\n", library.as_os_str().as_bytes()].concat()
+        if let Some((id, [b'\n', path @ ..])) = known.split_at_checked(DIGITS)
+            && Path::new(OsStr::from_bytes(path)) == library
         {
             let is_away = read(&mark).as_deref() != Some(id);
             return Ok((away(Some(id.to_vec()), is_away), incoming));

@@ -56,9 +56,9 @@ impl Failure {
                 "This node knows of the title, and fetches it as soon as it meets a node that has it. Try again later.",
             ),
             Self::Damaged => (
-                "This file is damaged",
-                "It is gone or no longer what it was when it was added, so it is not shown. The one who looks after this \
-                 node can restore it: “allibrary verify” names the file.",
+                "This file is not available now",
+                "It is gone or no longer what it was when it was added, or its disk is unplugged. The one who looks after \
+                 this node can bring it back: “allibrary status” and “allibrary verify” name what is wrong.",
             ),
             Self::Internal => ("Something went wrong", "The node could not read its library. Its log says why."),
         }
