@@ -258,6 +258,16 @@ fn many_files(folder: &Path) {
     row(&format!("{items} items: idle afterwards"), mib(ours.idle_kib), "≤ 28.6 MiB (30 MB) for 50,000");
     hold(items > 50_000 || ours.peak_kib.iter().all(|kib| *kib * 1024 <= 30_000_000), "the memory of 50,000 items");
     ours.hold_writes();
+    let before = cpu_of_children();
+    let said = Place::here(folder.join("node0")).ok(&["rescan"]);
+    assert!(said.contains(&format!(" {items} unchanged")), "{said}");
+    let spent = cpu_of_children() - before;
+    row(
+        &format!("{items} unchanged files: CPU of a rescan"),
+        format!("{:.2} s", spent.as_secs_f64()),
+        "≤ 2 s for 50,000",
+    );
+    hold(items > 50_000 || spent <= Duration::from_secs(2), "the CPU of a rescan");
 }
 
 /// Copies files until so many different ones are there; returns how many.
@@ -351,11 +361,21 @@ async fn dial() -> Duration {
 }
 
 fn cpu_time(node: &Node) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
-    let ticks =
-        |at: usize| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap();
-    // Fields 14 and 15 of proc(5), in hundredths of a second.
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    // Fields of proc(5).
+    ticks(&node.pid().to_string(), 14) + ticks(&node.pid().to_string(), 15)
+}
+
+/// Of those that have ended.
+fn cpu_of_children() -> Duration {
+    ticks("self", 16) + ticks("self", 17)
+}
+
+/// A field of a process that counts hundredths of a second.
+fn ticks(pid: &str, field: usize) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The second field is a name that may hold anything.
+    let mut fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    Duration::from_millis(10 * fields.nth(field - 3).unwrap().parse::<u64>().unwrap())
 }
 
 /// What has gone to the disk; see proc(5).
