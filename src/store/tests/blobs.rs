@@ -150,6 +150,55 @@ fn verify_says_nothing_of_a_file_that_came_meanwhile() {
 }
 
 #[test]
+fn whatever_happens_to_a_shared_file_no_wrong_byte_is_read() {
+    type Happening = fn(&Path, &[u8]);
+    let happenings: [(Fault, Happening); 7] = [
+        (Fault::Damaged, |path, other| {
+            let metadata = fs::metadata(path).unwrap();
+            fs::write(path, other).unwrap();
+            set_mtime(path, &metadata);
+        }),
+        (Fault::Changed, |path, other| fs::write(path, other).unwrap()),
+        (Fault::Changed, |path, other| fs::write(path, [other, b"more"].concat()).unwrap()),
+        (Fault::Changed, |path, _| fs::File::options().write(true).open(path).unwrap().set_len(100_000).unwrap()),
+        (Fault::Changed, |path, other| {
+            fs::write(path.with_extension("new"), other).unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+        }),
+        (Fault::Missing, |path, _| fs::rename(path, path.with_extension("old")).unwrap()),
+        (Fault::Missing, |path, _| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+    ];
+    let (bytes, other) = (content(200_000, 10), content(200_000, 11));
+    for (fault, happens) in happenings {
+        let dir = TempDir::new().unwrap();
+        let (store, id) = with_file(&dir, &bytes);
+        let path = dir.path().join("file.bin");
+        let mut open = store.blob(&id).unwrap();
+        assert_eq!(open.read(0..10).unwrap(), &bytes[..10]);
+        happens(&path, &other);
+        let groups = || (0..200_000).step_by(GROUP_BYTES as usize).map(|at| at..(at + GROUP_BYTES).min(200_000));
+        for mut blob in [Some(open), store.blob(&id).ok()].into_iter().flatten() {
+            for range in groups() {
+                if let Ok(read) = blob.read(range.clone()) {
+                    assert!(read == bytes[range.start as usize..range.end as usize], "wrong bytes: {fault}, {range:?}");
+                }
+            }
+        }
+        assert_eq!(state(&store, &id), BlobState::Unavailable(fault));
+        assert!(matches!(store.blob(&id), Err(ReadError::Unavailable { .. })));
+        if path.is_dir() {
+            fs::remove_dir(&path).unwrap();
+        }
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Good, "{fault}");
+        assert!(store.blob(&id).unwrap().read(0..200_000).unwrap() == bytes);
+    }
+}
+
+#[test]
 fn a_medium_that_comes_back_is_used_again() {
     let dir = TempDir::new().unwrap();
     let (store, id) = with_file(&dir, b"on a stick");
