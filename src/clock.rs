@@ -20,6 +20,19 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// The minute of the day where this machine is; none if its clock was never set.
+#[expect(unsafe_code, reason = "only the C library knows the time zone")]
+pub fn minute_of_day() -> Option<u16> {
+    /// 2020 began then: before that there was no such program.
+    const LONG_AGO_S: u64 = 1_577_836_800;
+    let seconds = wall().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let time = libc::time_t::try_from(seconds).ok().filter(|_| seconds >= LONG_AGO_S)?;
+    let mut local = std::mem::MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both pointers are good during the call; it fills what the second points to, or returns none.
+    let local = unsafe { libc::localtime_r(&time, local.as_mut_ptr()).as_ref() }?;
+    u16::try_from(local.tm_hour * 60 + local.tm_min).ok()
+}
+
 /// The future's output, or none if it takes longer than `limit`.
 pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     smol::future::or(async { Some(future.await) }, async {

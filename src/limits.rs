@@ -126,8 +126,30 @@ pub mod store {
     pub const HASH_THREADS: usize = 16;
     /// Bytes that each of them hashes at a time; whole groups.
     pub const HASH_BYTES: usize = 8 * super::GROUP_BYTES as usize;
+    /// Damaged files that people are told of.
+    pub const DAMAGES: usize = 64;
+    /// Places in a damaged file that people are told of.
+    pub const DAMAGED_RANGES: usize = 64;
     /// Files of one name that are set aside before the store gives up.
     pub const SET_ASIDE: u32 = 1000;
+}
+
+/// The scrub.
+pub mod scrub {
+    /// Bytes read at a time.
+    pub const STEP_BYTES: u64 = 1024 * 1024;
+    /// What a file counts for at least: opening one costs as much as reading this.
+    pub const FILE_BYTES: u64 = 16 * 1024;
+    /// It goes on when nobody has used the store for this long.
+    pub const QUIET_MS: u64 = 5_000;
+    /// The longest time between two looks whether it may go on.
+    pub const LOOK_MS: u64 = 60_000;
+    /// Between a pass and the next.
+    pub const REST_S: u64 = 7 * 24 * 3600;
+    /// Its position is kept this often.
+    pub const KEEP_MS: u64 = 600_000;
+    /// While it rests, and nothing else changes, this often.
+    pub const KEEP_REST_S: u64 = 3600;
 }
 
 /// Blobs on their way.

@@ -26,7 +26,8 @@ const AT_HOME: [(&str, &str); 8] = [
 ];
 
 /// Files and folders of pure logic: it is told the time, and waits for nothing.
-const PURE: [&str; 15] = [
+const PURE: [&str; 17] = [
+    "config/hours.rs",
     "content.rs",
     "library/follow/policy.rs",
     "limits.rs",
@@ -35,6 +36,7 @@ const PURE: [&str; 15] = [
     "network/mdns/link.rs",
     "network/mdns/packet.rs",
     "network/mdns/zone.rs",
+    "node/scrub/pace.rs",
     "peers",
     "status",
     "transfer/answer.rs",

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::Config,
     node::control::{Reply, Request},
-    status::{NodeStatus, NoticeLevel, PeerState, TransferStatus},
+    status::{NodeStatus, NoticeLevel, PeerState, ScrubState, ScrubStatus, TransferStatus},
 };
 
 /// Show what the running node does
@@ -58,6 +58,7 @@ fn print(status: &NodeStatus, out: &mut Out) -> Result<(), Failure> {
         size(store.free_bytes),
         size(store.reserve_bytes),
     ))?;
+    out.line(format_args!("Checking    {}", scrub_line(&status.scrub)))?;
     for transfer in &status.transfers {
         out.text(format_args!("Copying     {}", transfer_line(transfer)))?;
     }
@@ -70,6 +71,22 @@ fn print(status: &NodeStatus, out: &mut Out) -> Result<(), Failure> {
         out.text(format_args!("{level} {}", notice.text))?;
     }
     Ok(())
+}
+
+fn scrub_line(scrub: &ScrubStatus) -> String {
+    let state = match scrub.state {
+        ScrubState::Off => return "off (scrub.enabled)".to_owned(),
+        ScrubState::Reading => "reading",
+        ScrubState::Waiting => "waiting",
+        ScrubState::Resting => "resting",
+    };
+    format!(
+        "{state}, {} of {} in this pass; {} before, {} found",
+        size(scrub.checked_bytes),
+        size(scrub.total_bytes),
+        count(scrub.passes, "pass"),
+        count(scrub.damaged, "damaged file")
+    )
 }
 
 /// A transfer in a line.

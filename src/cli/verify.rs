@@ -51,9 +51,11 @@ pub(super) fn check(config: &Config, request: Request, out: &mut Out) -> Result<
 fn tell(reply: &Reply, out: &mut Out) -> Result<(), Failure> {
     match reply {
         reply if out.is_json() => out.object(reply),
-        Reply::Verified { id, paths, fault: Some(fault), .. } => {
+        Reply::Verified { id, paths, fault: Some(fault), ranges, .. } => {
             let path = paths.first().map_or("(no file)", String::as_str);
-            out.text(format_args!("{fault}: {path} ({id})"))
+            let places: Vec<_> = ranges.iter().map(|range| format!("{} to {}", range.start, range.end)).collect();
+            let places = if places.is_empty() { String::new() } else { format!(", bytes {}", places.join(", ")) };
+            out.text(format_args!("{fault}: {path}{places} ({id})"))
         }
         Reply::Found { path } => out.text(format_args!("found again: {path}")),
         Reply::Checked { blobs, bytes, damaged } => {

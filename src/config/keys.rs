@@ -128,6 +128,11 @@ pub static KEYS: &[Key] = &[
     key!(mirror.max_collections_per_publisher, "1 to 256 collections", |collections| {
         (1..=limits::library::COLLECTIONS as u32).contains(collections)
     }),
+    key!(scrub.enabled, "true or false"),
+    key!(scrub.rate, "\"1 kB\" to \"1 GB\" (bytes, or with kB, MB, GB, KiB, MiB, GiB)", |bytes| {
+        (Bytes(1_000)..=Bytes(1_000 * MB)).contains(bytes)
+    }),
+    key!(scrub.hours, "hours of the day such as \"22:00-06:00\"; \"\" for any time"),
     key!(log.level, "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
 ];
 

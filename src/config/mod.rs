@@ -6,6 +6,7 @@
 
 mod address;
 mod error;
+mod hours;
 mod keys;
 mod load;
 mod places;
@@ -22,6 +23,7 @@ use std::{
 
 pub use address::{BootstrapPeer, ParseAddressError, QuicAddress};
 pub use error::{ConfigError, Place, Problem};
+pub use hours::Hours;
 pub use keys::KEYS;
 pub use load::{Flag, Sources};
 pub use places::runtime_folders;
@@ -51,6 +53,8 @@ pub struct Config {
     pub kiosk: Kiosk,
     /// Copying the collections of others.
     pub mirror: Mirror,
+    /// Checking what is kept.
+    pub scrub: Scrub,
     /// What is logged.
     pub log: Log,
     origins: BTreeMap<&'static str, Origin>,
@@ -112,6 +116,17 @@ pub struct Mirror {
     pub max_collections_per_publisher: u32,
 }
 
+/// Section `scrub`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scrub {
+    /// Whether files are checked while the node runs.
+    pub enabled: bool,
+    /// Bytes read in a second at most.
+    pub rate: Bytes,
+    /// When.
+    pub hours: Hours,
+}
+
 /// Section `log`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
@@ -144,6 +159,7 @@ impl Default for Config {
                 max_items_per_publisher: 100_000,
                 max_collections_per_publisher: 32,
             },
+            scrub: Scrub { enabled: true, rate: Bytes(1_000_000), hours: Hours::default() },
             log: Log { level: log::LevelFilter::Warn },
             origins: BTreeMap::new(),
         }

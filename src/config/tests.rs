@@ -77,6 +77,9 @@ fn wrong_values_are_named_with_place_and_range() {
             "x.toml:2:11: mirror.reserve cannot be \"1 XB\"; allowed: \"0 B\" to \"100 TB\"",
         ),
         ("[mirror]\nquota = '1001 TB'", "x.toml:2:9: mirror.quota cannot be \"1001 TB\"; allowed: \"0 B\" to"),
+        ("[scrub]\nenabled = 'on'", "x.toml:2:11: scrub.enabled cannot be \"on\"; allowed: true or false"),
+        ("[scrub]\nrate = '2 GB'", "x.toml:2:8: scrub.rate cannot be \"2 GB\"; allowed: \"1 kB\" to \"1 GB\""),
+        ("[scrub]\nhours = '22-6'", "x.toml:2:9: scrub.hours cannot be \"22-6\"; allowed: hours of the day such as"),
         ("[mirror]\nreserve = '101 TB'", "x.toml:2:11: mirror.reserve cannot be \"101 TB\"; allowed: \"0 B\" to"),
         ("[mirror]\nmax_bytes_per_publisher = 999999", "x.toml:2:27: mirror.max_bytes_per_publisher cannot be 999999"),
         (

@@ -14,7 +14,7 @@ use toml::{
     de::{DeInteger, DeValue},
 };
 
-use super::{BootstrapPeer, Ciphers, QuicAddress};
+use super::{BootstrapPeer, Ciphers, Hours, QuicAddress};
 
 /// A value as someone wrote it.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +167,7 @@ macro_rules! setting_of_text {
     )* };
 }
 
-setting_of_text!(String, SocketAddr, QuicAddress, BootstrapPeer, Ciphers);
+setting_of_text!(String, SocketAddr, QuicAddress, BootstrapPeer, Ciphers, Hours);
 
 impl Setting for log::LevelFilter {
     fn read(raw: Raw<'_>) -> Result<Self, Raw<'_>> {

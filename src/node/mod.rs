@@ -8,6 +8,7 @@ pub mod footprint;
 pub mod ops;
 mod peering;
 mod rebuild;
+mod scrub;
 mod state;
 mod uploads;
 
@@ -103,6 +104,7 @@ impl Node {
             smol::spawn(uploads::serve_all(state.clone(), started.incoming)),
             smol::spawn(disks::watch(state.library.clone())),
             smol::spawn(rebuild::run(state.clone())),
+            smol::spawn(scrub::run(state.clone())),
             smol::spawn(footprint::trim(state.clone())),
             smol::spawn(async move { server.serve(handler).await }),
         ];
@@ -143,7 +145,7 @@ impl Node {
                 task.await;
             }
         };
-        futures::join!(page, self.network.stop());
+        futures::join!(page, self.network.stop(), scrub::keep(self.state));
     }
 }
 

@@ -246,15 +246,15 @@ fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), Op
             let bytes = bytes + done;
             go_on(on_reply(Reply::Reading { path: path.clone(), files: blobs, bytes, total_bytes }))
         });
-        let fault = match verified? {
-            Verified::Good => None,
-            Verified::Bad(fault) => Some(fault.to_string()),
+        let (fault, ranges) = match verified? {
+            Verified::Good => (None, Vec::new()),
+            Verified::Bad { fault, damaged } => (Some(fault.to_string()), damaged),
         };
         blobs += 1;
         bytes += info.size;
         damaged += u64::from(fault.is_some());
         let paths = info.paths.iter().map(|path| text(path)).collect();
-        on_reply(Reply::Verified { id: id.to_string(), size_bytes: info.size, paths, fault })?;
+        on_reply(Reply::Verified { id: id.to_string(), size_bytes: info.size, paths, fault, ranges })?;
     }
     on_reply(Reply::Checked { blobs, bytes, damaged })
 }

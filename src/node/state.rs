@@ -11,6 +11,7 @@ use super::{
     disks, ops,
     peering::Peering,
     rebuild::Rebuild,
+    scrub::{self, Scrub},
 };
 use crate::{
     clock,
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub(super) peering: Peering,
     pub(super) uploads: Uploads,
     pub(super) rebuild: Rebuild,
+    pub(super) scrub: Scrub,
     page: OnceLock<SocketAddr>,
     reserve_bytes: u64,
     quota_bytes: u64,
@@ -47,6 +49,7 @@ impl State {
             peering,
             uploads: Uploads::new(limits::transfer::UPLOAD_SLOTS),
             rebuild,
+            scrub: Scrub::new(&config.scrub),
             page: OnceLock::new(),
             reserve_bytes: config.mirror.reserve.0,
             quota_bytes: config.mirror.quota.0,
@@ -71,6 +74,7 @@ impl State {
         notices.extend(disks::notices(&self.library));
         notices.extend(self.peering.notices());
         notices.extend(self.follower.notices());
+        notices.extend(scrub::notices(self.library.store()));
         NodeStatus {
             node: self.library.node_id().to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -88,6 +92,7 @@ impl State {
                 library_bytes: totals.library_bytes,
                 quota_bytes: self.quota_bytes,
             },
+            scrub: self.scrub.status(totals.bytes),
             notices,
         }
     }

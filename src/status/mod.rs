@@ -23,6 +23,9 @@ pub struct NodeStatus {
     pub transfers: Vec<TransferStatus>,
     /// What the node keeps.
     pub store: StoreStatus,
+    /// Checking of what it keeps.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
     /// What a person should know or do.
     pub notices: Vec<Notice>,
 }
@@ -100,6 +103,36 @@ pub struct StoreStatus {
     /// See `library_bytes`.
     #[serde(default)]
     pub quota_bytes: u64,
+}
+
+/// Reading everything that is kept from time to time, to find what the disk damaged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// What it does now.
+    pub state: ScrubState,
+    /// Bytes checked in this pass, of `total_bytes`.
+    pub checked_bytes: u64,
+    /// See `checked_bytes`.
+    pub total_bytes: u64,
+    /// Passes over everything that came to their end.
+    pub passes: u64,
+    /// Damaged files that were found, in all passes.
+    pub damaged: u64,
+}
+
+/// What the scrub does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScrubState {
+    /// Switched off (`scrub.enabled`).
+    #[default]
+    Off,
+    /// It reads.
+    Reading,
+    /// Something else is read, copied or served, or it is not the hour (`scrub.hours`).
+    Waiting,
+    /// A pass is over; the next begins within a week.
+    Resting,
 }
 
 /// Something a person should know.

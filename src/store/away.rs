@@ -22,7 +22,7 @@ use super::{
     Fault, Store, StoreError,
     errors::at,
     files::{INCOMING, sync_folder},
-    record::{LIBRARY, Location, Record},
+    record::{FIRST, LIBRARY, Location, Record},
 };
 use crate::content::ContentId;
 
@@ -148,7 +148,7 @@ impl Store {
     /// Files that were missing and stand there again as they were are good.
     pub fn find_again(&self) -> Result<(), StoreError> {
         let mut found: Vec<(ContentId, Location)> = Vec::new();
-        self.0.index.for_each_record(&mut |record| {
+        self.0.index.for_each_record(FIRST, &mut |record| {
             let stands = |it: &&Location| {
                 it.fault == Some(Fault::Missing)
                     && !self.is_away(it)

@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// None if the blob has none, or if it is gone: it is built again when it is needed.
-    fn open_outboard(&self, id: &ContentId, tree: &Tree) -> Option<File> {
+    pub(super) fn open_outboard(&self, id: &ContentId, tree: &Tree) -> Option<File> {
         (tree.outboard_bytes() > 0).then(|| File::open(self.outboard_path(id)).ok()).flatten()
     }
 
@@ -98,15 +98,21 @@ impl Store {
     }
 
     /// What is wrong with a file that did not give the bytes it should.
-    pub(super) fn fault_of(&self, size: u64, location: &Location) -> Fault {
+    pub(super) fn fault_of(&self, size: u64, location: &Location) -> Result<Fault, StoreError> {
         match self.open_location(location).and_then(|file| file.metadata()) {
-            Err(_) => Fault::Missing,
-            Ok(metadata) if location.is_same(size, &metadata) => Fault::Damaged,
-            Ok(_) => Fault::Changed,
+            Err(error) if is_for_want(&error) => Err(StoreError::io(&self.roots().path(location), error)),
+            Err(_) => Ok(Fault::Missing),
+            Ok(metadata) if location.is_same(size, &metadata) => Ok(Fault::Damaged),
+            Ok(_) => Ok(Fault::Changed),
         }
     }
 
-    fn set_fault(&self, id: &ContentId, location: &Location, fault: Option<Fault>) -> Result<(), StoreError> {
+    pub(super) fn set_fault(
+        &self,
+        id: &ContentId,
+        location: &Location,
+        fault: Option<Fault>,
+    ) -> Result<(), StoreError> {
         if location.fault == fault {
             return Ok(());
         }
@@ -174,6 +180,7 @@ impl Blob {
     }
 
     fn prove(&mut self, range: &Range<u64>, with_hashes: bool) -> Result<Vec<u8>, ReadError> {
+        self.store.note_use();
         loop {
             let file = match &self.source {
                 Source::File(file, _) => file,
@@ -208,7 +215,7 @@ impl Blob {
                 self.outboard = self.store.open_outboard(&self.id, &self.tree);
                 Ok(())
             }
-            Verified::Bad(fault) => Err(ReadError::Damaged { id: self.id, fault, offset }),
+            Verified::Bad { fault, .. } => Err(ReadError::Damaged { id: self.id, fault, offset }),
         }
     }
 
@@ -217,8 +224,7 @@ impl Blob {
         let Source::File(_, location) = &self.source else {
             return Err(ReadError::Damaged { id: self.id, fault: Fault::Damaged, offset });
         };
-        let fault = self.store.fault_of(self.size, location);
-        self.store.set_fault(&self.id, location, Some(fault))?;
+        let fault = self.store.found_bad(&self.id, self.size, location, offset)?;
         let record = self.store.0.index.record(&self.id)?;
         match record.map(|record| self.store.open_good(&record)).transpose()? {
             Some(Ok(source)) => {

@@ -62,13 +62,12 @@ impl Database {
 
     /// Calls `f` with each key that starts with `prefix`, and its value, until it returns false.
     pub(super) fn scan(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
-        let mut entries = self.db().scan_prefix(prefix);
-        while let Some((key, value)) = guarded(|| entries.next().transpose())? {
-            if !f(&key, &value)? {
-                break;
-            }
-        }
-        Ok(())
+        scan(self.db().scan_prefix(prefix), f)
+    }
+
+    /// The same of the keys from `start` on and below `end`.
+    pub(super) fn scan_range(&self, start: &[u8], end: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
+        scan(self.db().range(start..end), f)
     }
 
     /// Writes a batch; it is with the kernel when this returns, and not yet on the disk.
@@ -83,6 +82,15 @@ impl Database {
         }?;
         Ok(())
     }
+}
+
+fn scan(mut entries: sled::Iter, f: &mut Visit<'_>) -> Result<(), StoreError> {
+    while let Some((key, value)) = guarded(|| entries.next().transpose())? {
+        if !f(&key, &value)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Database {

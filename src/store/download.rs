@@ -212,6 +212,7 @@ impl Download {
         if !is_groups(&range, self.size()) {
             return Err(WriteError::Range { start: range.start, end: range.end });
         }
+        self.store.note_use();
         let checked = self.tree.check(&range, encoded).ok_or(WriteError::Corrupt(self.id))?;
         self.store.check_room(0)?;
         let path = self.store.part_path(&self.id);

@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{OFlags, fcntl_setfl};
+
 use super::{
     Store, StoreError,
     errors::at,
@@ -87,6 +89,13 @@ impl Store {
 
     /// Opens the file of a location; a symbolic link inside the library is not followed.
     pub(super) fn open_location(&self, location: &Location) -> io::Result<File> {
+        let file = self.find_location(location)?;
+        // When it was last used is noted where that matters. The system refuses this for files of others.
+        let _ = fcntl_setfl(&file, OFlags::NONBLOCK | OFlags::NOATIME);
+        Ok(file)
+    }
+
+    fn find_location(&self, location: &Location) -> io::Result<File> {
         let path = self.roots().path(location);
         if location.root != LIBRARY {
             return open_regular(&path);

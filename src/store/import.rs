@@ -229,7 +229,8 @@ impl Store {
             .transpose()?;
         // Read-ahead is larger then. A file system that does not know the advice does well enough without.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
-        let mut source = Source { file: &file, copy: copy.map(|copy| &copy.file), done: 0, progress, failed: None };
+        let mut source =
+            Source { store: self, file: &file, copy: copy.map(|copy| &copy.file), done: 0, progress, failed: None };
         let id = match hash(&mut source, before.len(), outboard.as_ref().map(|temp| &temp.file), self.0.hash_threads) {
             Ok(id) => id,
             Err(error) => return Err(source.failure(error, path, copy, outboard.as_ref())),
@@ -252,6 +253,7 @@ pub(super) struct Hashed {
 
 /// The file that is read; each piece goes to the copy as it passes.
 struct Source<'a> {
+    store: &'a Store,
     file: &'a File,
     copy: Option<&'a File>,
     done: u64,
@@ -272,6 +274,7 @@ impl Read for Source<'_> {
             copy.write_all(&buffer[..read]).inspect_err(|_| self.failed = Some(Failed::Copying))?;
         }
         self.done += read as u64;
+        self.store.note_use();
         if (self.progress)(self.done).is_break() {
             self.failed = Some(Failed::Stopped);
             return Err(io::Error::other("stopped"));

@@ -36,7 +36,7 @@ use super::{
     damage::{aside_name, damaged, decode, read_generation, write_generation},
     database::{Database, Visit},
     errors::{StoreError, at},
-    record::{Record, encode},
+    record::{FIRST, Record, encode},
     unfinished::Doing,
 };
 use crate::{
@@ -149,7 +149,7 @@ impl Index {
         }
         // Reads every page once: what is damaged shows now, and not in the middle of the work.
         let mut count = Count::default();
-        index.for_each_record(&mut |record| {
+        index.for_each_record(FIRST, &mut |record| {
             count.add(&record);
             true
         })?;
@@ -199,9 +199,10 @@ impl Index {
         Ok((found, slots))
     }
 
-    /// Calls `f` with every record, by ascending prefix of their ids, until it returns false.
-    pub(super) fn for_each_record(&self, f: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
-        self.scan(b"B", &mut |_, value| Ok(decode::<Page>(value)?.into_iter().all(&mut *f)))
+    /// Calls `f` with every record whose first 12 bits are not below those of `from`, by ascending prefix of their ids, until
+    /// it returns false.
+    pub(super) fn for_each_record(&self, from: ContentId, f: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
+        self.db.scan_range(&bucket(&from), b"C", &mut |_, page| Ok(decode::<Page>(page)?.into_iter().all(&mut *f)))
     }
 
     /// Changes the records of these ids: `f` gets what is there, and returns what shall be there. Durable when it returns.

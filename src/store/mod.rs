@@ -12,6 +12,7 @@
 //! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
 //! | `library/` | finished files with their names |
 //! | `library.id` | which disk the library is on, if it has one of its own |
+//! | `scrub.position` | how far the scrub is |
 //! | `lock` | held by the process that has the store open |
 //! | `ballast` | nothing: its room is for the day on which the disk is full |
 //!
@@ -50,6 +51,7 @@ mod record;
 mod remove;
 mod repair;
 mod room;
+mod scrub;
 mod small;
 mod tree;
 mod unfinished;
@@ -57,7 +59,7 @@ mod unfinished;
 use std::{
     collections::BTreeSet,
     fmt,
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -73,7 +75,9 @@ pub use download::Download;
 pub use errors::{ImportError, ReadError, StoreError, WriteError};
 pub use import::{Imported, Progress};
 pub use paths::LibraryPath;
+pub use repair::Damage;
 pub use room::Totals;
+pub use scrub::{Position, Scrubbed};
 pub use small::{PutOutcome, SmallBlob};
 
 use crate::{
@@ -86,7 +90,7 @@ use files::Roots;
 use index::Index;
 use lock::Lock;
 use partial::Partials;
-use record::Record;
+use record::{FIRST, Record};
 
 /// The store of one data folder, for all threads of the process. Clones are the same store.
 #[derive(Clone)]
@@ -108,6 +112,10 @@ struct Shared {
     /// Held while names in the library change.
     naming: Mutex<()>,
     next_temp: AtomicU64,
+    /// See [`Store::uses`].
+    uses: AtomicU64,
+    /// See [`Store::damages`].
+    damages: Mutex<Vec<Damage>>,
     /// Full while a fault was found that nobody has been told of.
     faults: (Sender<()>, Receiver<()>),
     _lock: Lock,
@@ -179,12 +187,18 @@ impl fmt::Display for Fault {
 }
 
 /// What [`Store::verify`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verified {
     /// At least one file holds all the bytes.
     Good,
     /// None does; the blob is now [`BlobState::Unavailable`].
-    Bad(Fault),
+    Bad {
+        /// What is wrong.
+        fault: Fault,
+        /// The groups that are wrong in a damaged file, as far as its outboard tells: ascending, the first
+        /// [`DAMAGED_RANGES`](crate::limits::store::DAMAGED_RANGES).
+        damaged: Vec<Range<u64>>,
+    },
 }
 
 impl Store {
@@ -237,6 +251,8 @@ impl Store {
             found: Mutex::default(),
             naming: Mutex::default(),
             next_temp: AtomicU64::new(0),
+            uses: AtomicU64::new(0),
+            damages: Mutex::default(),
             faults: smol::channel::bounded(1),
             _lock: lock,
         }));
@@ -340,7 +356,7 @@ impl Store {
     pub fn for_each(&self, f: &mut dyn FnMut(ContentId, &BlobInfo) -> ControlFlow<()>) -> Result<(), StoreError> {
         let mut begun = self.begun();
         let mut stopped = false;
-        self.0.index.for_each_record(&mut |record| {
+        self.0.index.for_each_record(FIRST, &mut |record| {
             begun.retain(|id| *id != record.id);
             stopped = self.describe(&record.id, Some(&record)).is_some_and(|info| f(record.id, &info).is_break());
             !stopped

@@ -170,13 +170,17 @@ impl Store {
     /// [`StoreError::Stopped`].
     pub fn verify(&self, id: &ContentId, progress: Progress<'_>) -> Result<Verified, StoreError> {
         let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
-        let (mut found, mut done) = (Vec::new(), 0);
+        let (mut found, mut done, mut damaged) = (Vec::new(), 0, Vec::new());
         for old in &record.locations {
             let base = done;
             let new = self.look_at(&record, old, &mut |bytes| {
                 done = base + bytes;
                 progress(done)
             })?;
+            if new.fault == Some(Fault::Damaged) {
+                damaged = self.locate_damage(&record, old);
+                self.note_damage(id, old, damaged.clone());
+            }
             found.push((old.clone(), new));
         }
         // What is away is not lost.
@@ -196,7 +200,7 @@ impl Store {
         if found.iter().all(|(_, new)| new.fault.is_some()) {
             self.tell_fault();
             let locations = found.into_iter().map(|(_, new)| new).collect();
-            return Ok(Verified::Bad(Record { locations, ..record }.fault()));
+            return Ok(Verified::Bad { fault: Record { locations, ..record }.fault(), damaged });
         }
         self.name_again(lost);
         Ok(Verified::Good)
@@ -221,7 +225,7 @@ impl Store {
             Err(ImportError::Store(error)) => return Err(error),
             Err(ImportError::Changed { .. }) => Fault::Changed,
             // Its bytes are others, or the disk does not give them.
-            _ => self.fault_of(record.size, old),
+            _ => self.fault_of(record.size, old)?,
         };
         Ok(Location { fault: Some(fault), ..old.clone() })
     }

@@ -13,6 +13,9 @@ use crate::{
 /// The number of the library folder among the roots.
 pub(super) const LIBRARY: u32 = 0;
 
+/// The first of all ids.
+pub(super) const FIRST: ContentId = ContentId([0; 32]);
+
 /// What is stored of a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {

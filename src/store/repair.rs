@@ -4,8 +4,10 @@ use std::{
     ffi::OsStr,
     fs::{File, Metadata},
     io,
+    ops::Range,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::PoisonError,
 };
 
 use super::{
@@ -15,9 +17,27 @@ use super::{
     groups::Groups,
     partial::Partial,
     paths::Folder,
-    record::{LIBRARY, Location, Record},
+    record::{FIRST, LIBRARY, Location, Record},
+    tree::{ProofError, Tree},
 };
-use crate::{content::ContentId, limits::NO_OUTBOARD_BYTES};
+use crate::{
+    content::ContentId,
+    limits::{
+        GROUP_BYTES, NO_OUTBOARD_BYTES,
+        store::{DAMAGED_RANGES, DAMAGES},
+    },
+};
+
+/// A file that the disk damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The blob that it should hold.
+    pub id: ContentId,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Groups that were found wrong, ascending; there may be more. None if nobody knows.
+    pub ranges: Vec<Range<u64>>,
+}
 
 /// A name of a file in the library.
 struct Name<'a> {
@@ -104,6 +124,71 @@ impl Store {
                 log::warn!("{} stays as it is: {error}", path.display());
             }
         }
+    }
+
+    /// The groups that are wrong in a file, as far as the outboard can tell.
+    pub(super) fn locate_damage(&self, record: &Record, location: &Location) -> Vec<Range<u64>> {
+        let (tree, mut ranges) = (Tree::new(&record.id, record.size), Vec::<Range<u64>>::new());
+        let outboard = self.open_outboard(&record.id, &tree);
+        let Ok(file) = self.open_location(location) else { return ranges };
+        for start in (0..record.size).step_by(GROUP_BYTES as usize) {
+            let group = start..record.size.min(start + GROUP_BYTES);
+            if ranges.len() == DAMAGED_RANGES {
+                break;
+            }
+            if let Ok(_) | Err(ProofError::Outboard { .. }) = tree.prove(&file, outboard.as_ref(), &group, false) {
+                continue;
+            }
+            match ranges.last_mut() {
+                Some(last) if last.end == group.start => last.end = group.end,
+                _ => ranges.push(group),
+            }
+        }
+        ranges
+    }
+
+    /// Remembers that a file is damaged, to tell it to people.
+    pub(super) fn note_damage(&self, id: &ContentId, location: &Location, ranges: Vec<Range<u64>>) {
+        let damage = Damage { id: *id, path: self.roots().path(location), ranges };
+        let mut damages = self.0.damages.lock().unwrap_or_else(PoisonError::into_inner);
+        damages.retain(|it| it.path != damage.path);
+        if damages.len() < DAMAGES {
+            damages.push(damage);
+        }
+    }
+
+    /// Files that were found damaged and are not good again, some of them if there are many.
+    pub fn damages(&self) -> Result<Vec<Damage>, StoreError> {
+        let mut damages = self.0.damages.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut good = Vec::new();
+        for Damage { id, path, .. } in &damages {
+            let known = self.0.index.record(id)?.zip(self.known_root_of(path));
+            let is_begun = self.partials().contains_key(id);
+            let is_bad =
+                |it: &Location| it.fault == Some(Fault::Damaged) || is_begun && it.fault == Some(Fault::Missing);
+            let is_bad = known.is_some_and(|(record, (root, path))| {
+                record.locations.iter().any(|it| it.is_at(root, &path) && is_bad(it))
+            });
+            good.extend((!is_bad).then(|| path.clone()));
+        }
+        if !good.is_empty() {
+            damages.retain(|it| !good.contains(&it.path));
+            let mut known = self.0.damages.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|it| !good.contains(&it.path));
+        }
+        Ok(damages)
+    }
+
+    /// Fills [`Store::damages`] with what the index knows, after a start.
+    pub fn recall_damages(&self) -> Result<(), StoreError> {
+        let mut found = Vec::new();
+        self.0.index.for_each_record(FIRST, &mut |record| {
+            let damaged = record.locations.into_iter().filter(|it| it.fault == Some(Fault::Damaged));
+            found.extend(damaged.map(|location| (record.id, location)));
+            found.len() < DAMAGES
+        })?;
+        found.iter().for_each(|(id, location)| self.note_damage(id, location, Vec::new()));
+        Ok(())
     }
 
     /// The room that is to be found for a blob: what was begun has its own, and what can be mended too.

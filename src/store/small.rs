@@ -84,6 +84,7 @@ impl Store {
         if blob.bytes.len() as u64 > crate::limits::NO_OUTBOARD_BYTES || ContentId::of(&blob.bytes) != blob.id {
             return Ok(None);
         }
+        self.note_use();
         let temp = Temp::create(self.0.incoming.join(self.temp_name()))?;
         temp.file.write_all_at(&blob.bytes, 0).map_err(at(&temp.path))?;
         // The kernel starts to write now, so that the syncs that follow wait for one journal commit and not for many.

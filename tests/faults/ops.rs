@@ -192,7 +192,7 @@ impl Place {
             }
             Op::Verify(blob) => match store.verify(&id(*blob), &mut go_on)? {
                 Verified::Good => {}
-                Verified::Bad(_) => return Ok(Outcome::NotHere),
+                Verified::Bad { .. } => return Ok(Outcome::NotHere),
             },
             Op::Read(blob) if read(store, *blob)? => {}
             Op::Read(_) => return Ok(Outcome::NotHere),

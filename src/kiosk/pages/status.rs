@@ -7,7 +7,7 @@ use super::{
     Frame,
     shape::{count, foreign, grouped, size, span},
 };
-use crate::status::{NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, TransferStatus};
+use crate::status::{NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, TransferStatus};
 
 /// Seconds between two looks at the status.
 const REFRESH_S: u32 = 10;
@@ -33,6 +33,7 @@ pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
             dl {
                 dt { "Library" } dd { (count(node.store.collections, "collection")) ", " (count(node.store.blobs, "file")) ", " (size(node.store.bytes)) }
                 dt { "Free space" } dd { (size(node.store.free_bytes)) " " small { "(" (size(node.store.reserve_bytes)) " of it are kept free)" } }
+                dt { "Checking" } dd { (scrub(&node.scrub)) }
                 dt { "Running" } dd { (span(node.uptime_s)) ", version " (node.version) }
                 dt { "Id" } dd { code { (node.node) } }
                 @for listen in &node.listen { dt { "Listens on" } dd { code { (listen) } } }
@@ -44,6 +45,19 @@ pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
             (qr(address))
         }
     })
+}
+
+fn scrub(scrub: &ScrubStatus) -> Markup {
+    let state = match scrub.state {
+        ScrubState::Off => return html! { "switched off" },
+        ScrubState::Reading => "reading the files again",
+        ScrubState::Waiting => "waiting for a quiet moment",
+        ScrubState::Resting => "resting until the next time",
+    };
+    html! {
+        (state) ", " (size(scrub.checked_bytes)) " of " (size(scrub.total_bytes)) " "
+        small { "(all of it " (count(scrub.passes, "time")) " so far; " (count(scrub.damaged, "damaged file")) " found)" }
+    }
 }
 
 fn notice(notice: &Notice) -> Markup {

@@ -16,6 +16,7 @@ mod tests;
 use std::{
     ffi::OsString,
     io,
+    ops::Range,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
 };
@@ -95,8 +96,16 @@ pub enum Reply {
         #[serde(skip)]
         content: Vec<u8>,
     },
-    /// A blob was checked; `fault` says what is wrong with it.
-    Verified { id: String, size_bytes: u64, paths: Vec<String>, fault: Option<String> },
+    /// A blob was checked; `fault` says what is wrong with it, and `ranges` which bytes of a damaged file are, to 64 KiB, as far
+    /// as that is known.
+    Verified {
+        id: String,
+        size_bytes: u64,
+        paths: Vec<String>,
+        fault: Option<String>,
+        #[serde(default)]
+        ranges: Vec<Range<u64>>,
+    },
     /// A file that the index did not know, and that is what a collection lists.
     Found { path: String },
     /// All blobs were checked.

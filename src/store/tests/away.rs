@@ -41,7 +41,7 @@ fn a_library_that_is_unplugged_is_neither_lost_nor_written_to() {
     assert!(store.place(&id, &to("Books/c")).is_err());
     let path = dir.path().join("disk/Books/a");
     assert!(store.remove(&[(id, path)]).is_err_and(|error| is_away(&error)));
-    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Bad(Fault::Missing));
+    assert_eq!(fault(store.verify(&id, &mut go_on).unwrap()), Some(Fault::Missing));
     drop(download);
     drop(store);
 
@@ -93,7 +93,7 @@ fn shared_folders_that_are_away_are_not_written_down_as_lost() {
     assert_eq!(store.info(&ids[0]).unwrap().unwrap().paths[0], dir.path().join("copy"));
     assert_eq!(state(&store, &ids[1]), BlobState::Unavailable(Fault::Missing));
     assert!(matches!(store.blob(&ids[1]), Err(ReadError::Unavailable { fault: Fault::Missing, .. })));
-    assert_eq!(store.verify(&ids[1], &mut go_on).unwrap(), Verified::Bad(Fault::Missing));
+    assert_eq!(fault(store.verify(&ids[1], &mut go_on).unwrap()), Some(Fault::Missing));
     assert!(before == generation(), "the index was written to");
 
     fs::rename(dir.path().join("drawer"), &stick).unwrap();

@@ -119,13 +119,13 @@ fn verify_finds_what_rotted_and_what_is_gone() {
     assert_eq!(hashed, 200_000);
     let metadata = fs::metadata(&path).unwrap();
     fs::File::options().write(true).open(&path).unwrap().write_all_at(b"!", 150_000).unwrap();
-    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Bad(Fault::Changed));
+    assert_eq!(fault(store.verify(&id, &mut go_on).unwrap()), Some(Fault::Changed));
     set_mtime(&path, &metadata);
     assert!(matches!(store.verify(&id, &mut |_| ControlFlow::Break(())), Err(StoreError::Stopped)));
     assert_eq!(state(&store, &id), BlobState::Unavailable(Fault::Changed), "one that is stopped says nothing");
-    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Bad(Fault::Damaged));
+    assert_eq!(fault(store.verify(&id, &mut go_on).unwrap()), Some(Fault::Damaged));
     fs::remove_file(&path).unwrap();
-    assert_eq!(store.verify(&id, &mut go_on).unwrap(), Verified::Bad(Fault::Missing));
+    assert_eq!(fault(store.verify(&id, &mut go_on).unwrap()), Some(Fault::Missing));
     assert!(matches!(store.verify(&ContentId::of(b"?"), &mut go_on), Err(StoreError::NotFound(_))));
 }
 
@@ -145,7 +145,7 @@ fn verify_says_nothing_of_a_file_that_came_meanwhile() {
         }
         go_on(read)
     });
-    assert!(matches!(found, Ok(Verified::Bad(_))), "of the file that it read");
+    assert!(matches!(found, Ok(Verified::Bad { .. })), "of the file that it read");
     assert_eq!(state(&store, &id), BlobState::Complete);
 }
 

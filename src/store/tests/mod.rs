@@ -7,6 +7,7 @@ mod imports;
 mod index;
 mod names;
 mod repair;
+mod scrub;
 
 use std::{
     fs,
@@ -67,6 +68,13 @@ fn import(store: &Store, path: &Path) -> ContentId {
 
 fn state(store: &Store, id: &ContentId) -> BlobState {
     store.info(id).unwrap().unwrap().state
+}
+
+fn fault(verified: Verified) -> Option<Fault> {
+    match verified {
+        Verified::Good => None,
+        Verified::Bad { fault, .. } => Some(fault),
+    }
 }
 
 fn set_mtime(path: &Path, from: &fs::Metadata) {

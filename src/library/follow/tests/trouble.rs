@@ -128,7 +128,7 @@ fn a_damaged_mirror_file_is_fetched_again() {
     until("B has it all", || b.is_whole("Books", 1));
     let id = b.library.item(&key, "a").unwrap().unwrap().item.id;
     fs::write(b.library.store().library().join("Books/a"), "evil").unwrap();
-    assert!(matches!(b.library.store().verify(&id, &mut go_on).unwrap(), crate::store::Verified::Bad(_)));
+    assert!(matches!(b.library.store().verify(&id, &mut go_on).unwrap(), crate::store::Verified::Bad { .. }));
     b.library.rescan().unwrap();
     until("it is good again", || b.files().get("Books/a").is_some_and(|content| content == "good"));
     until("it is counted", || b.is_whole("Books", 1));
