@@ -39,6 +39,40 @@ fn commands_work_while_the_node_runs() {
 }
 
 #[test]
+fn an_edit_is_the_same_with_a_node_and_without() {
+    let nodes = Nodes::new(2);
+    let books = nodes.folder("Books");
+    fs::write(books.join("a.txt"), "a").unwrap();
+    let place = nodes.place(0);
+    place.ok(&["add", books.to_str().unwrap()]);
+    let said = place.ok(&["edit", "Books/a.txt", "--title", "Emma", "--language", "en"]);
+    assert!(said.contains("Emma") && said.contains("en"), "{said}");
+    let _publisher = place.start(&[]);
+    let edited = place.json(&["edit", "Books/a.txt", "--author", "Jane Austen"]);
+    assert_eq!((&edited[0]["event"], &edited[0]["collection"]["version"]), (&"edited".into(), &3.into()));
+    let item = &edited[0]["item"];
+    assert_eq!([&item["title"], &item["author"], &item["language"]], ["Emma", "Jane Austen", "en"]);
+    assert_eq!(place.json(&["ls", "Books"])[0]["title"], "Emma");
+    for (arguments, exit) in [
+        (vec!["edit", "Books/b.txt", "--title", "x"], 6),
+        (vec!["edit", "Books", "--title", "x"], 6),
+        (vec!["edit", "Films/a", "--title", "x"], 6),
+        (vec!["edit", "Books/a.txt"], 2),
+        (vec!["edit", "Books/a.txt", "--language", "no such tag"], 1),
+    ] {
+        assert_eq!(place.run(&arguments).status.code(), Some(exit), "{arguments:?}");
+    }
+
+    let mut mirror = nodes.place(1).start(&["--mirror"]);
+    mirror.wait_for_blobs(1);
+    mirror.wait_for_idle();
+    assert_eq!(nodes.place(1).json(&["ls", "Books"])[0]["author"], "Jane Austen");
+    let refused = nodes.place(1).run(&["edit", "Books/a.txt", "--title", "x"]);
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && why.contains("only its publisher"), "{why}");
+}
+
+#[test]
 fn an_add_ends_with_its_client() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::alone();

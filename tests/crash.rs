@@ -96,6 +96,8 @@ type Files = BTreeMap<String, String>;
 #[derive(Default)]
 struct Shelf {
     files: Files,
+    /// What the owner called files, by their paths.
+    titles: Files,
     /// The highest version that was told.
     version: u64,
 }
@@ -174,8 +176,7 @@ fn cut_during(disk: &Disk, mut command: Command, moment: Duration) -> Told {
     while told.took.is_none() && !ended {
         match lines.recv_timeout(moment.saturating_sub(started.elapsed())) {
             Ok(line) => {
-                let done = line["event"] == "added" || line["event"] == "removed";
-                told.took = done.then(|| started.elapsed());
+                told.took = is_acknowledgement(&line).then(|| started.elapsed());
                 told.lines.push(line);
             }
             Err(mpsc::RecvTimeoutError::Timeout) => break,
@@ -188,7 +189,7 @@ fn cut_during(disk: &Disk, mut command: Command, moment: Duration) -> Told {
     reader.join().unwrap();
     // What was told at the same time counts too.
     told.lines.extend(lines.iter());
-    if told.took.is_none() && told.lines.iter().any(|line| line["event"] == "added" || line["event"] == "removed") {
+    if told.took.is_none() && told.lines.iter().any(is_acknowledgement) {
         told.took = Some(started.elapsed());
     }
     if ended {
@@ -197,6 +198,10 @@ fn cut_during(disk: &Disk, mut command: Command, moment: Duration) -> Told {
         panic!("{command:?} ended with {status} before the cut: {said}");
     }
     told
+}
+
+fn is_acknowledgement(line: &Value) -> bool {
+    ["added", "removed", "edited"].map(Value::from).contains(&line["event"])
 }
 
 /// The collections by their folder.
@@ -232,8 +237,8 @@ struct Publisher<'a> {
     disk: Disk,
     rng: Rng,
     shelves: BTreeMap<&'static str, Shelf>,
-    /// How long an operation took when it was last let end.
-    pace: Duration,
+    /// How long each command took when it was last let end.
+    paces: BTreeMap<String, Duration>,
     tally: Tally,
 }
 
@@ -255,9 +260,11 @@ impl<'a> Publisher<'a> {
             (0..4).for_each(|_| edit(&mut rng, &books, SHELF_FILES));
             place.folder = folder.to_owned();
             place.ok(&Self::add(name, &books));
-            (name, Shelf { files: files_in(&books), version: 1 })
+            (name, Shelf { files: files_in(&books), titles: Files::new(), version: 1 })
         });
-        Self { place, disk, rng, shelves: shelves.into(), pace: started.elapsed() / 4, tally: Tally::default() }
+        let pace = started.elapsed() / 4;
+        let paces = ["add", "rm", "edit"].map(|command| (command.to_owned(), pace)).into();
+        Self { place, disk, rng, shelves: shelves.into(), paces, tally: Tally::default() }
     }
 
     fn add<'b>(name: &str, books: &'b Path) -> Vec<&'b str> {
@@ -270,35 +277,39 @@ impl<'a> Publisher<'a> {
         let books = self.place.folder.join(name);
         let before = self.shelves[name].files.clone();
         let names: Vec<String> = before.keys().cloned().collect();
-        let (arguments, after) = match (self.rng.u8(..20), self.rng.choice(&names)) {
-            (0, Some(_)) => (vec!["rm".to_owned(), name.to_owned()], Files::new()),
-            (1..7, Some(path)) => {
-                let mut after = before.clone();
+        let (mut after, mut said) = (before.clone(), None);
+        let arguments = match (self.rng.u8(..20), self.rng.choice(&names)) {
+            (0, Some(_)) => {
+                after.clear();
+                vec!["rm".to_owned(), name.to_owned()]
+            }
+            (1..6, Some(path)) => {
                 after.remove(path);
-                (vec!["rm".to_owned(), format!("{name}/{path}")], after)
+                vec!["rm".to_owned(), format!("{name}/{path}")]
+            }
+            (6..11, Some(path)) => {
+                let title = format!("{:08x}", self.rng.u32(..));
+                said = Some((path.clone(), title.clone()));
+                vec!["edit".to_owned(), format!("{name}/{path}"), "--title".to_owned(), title]
             }
             _ => {
                 edit(&mut self.rng, &books, SHELF_FILES);
-                (Self::add(name, &books).into_iter().map(str::to_owned).collect(), files_in(&books))
+                after = files_in(&books);
+                Self::add(name, &books).into_iter().map(str::to_owned).collect()
             }
         };
         // The work is done by the command itself, or by a running node.
         let node = self.rng.bool().then(|| self.place.start(&[]));
         let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
-        let moment = self.pace.mul_f64(self.rng.f64() * 1.3);
+        let pace = self.paces.get_mut(arguments[1]).unwrap();
+        let moment = pace.mul_f64(self.rng.f64() * 1.3);
         let told = cut_during(&self.disk, self.place.command(&arguments), moment);
         if let Some(node) = node {
             node.kill();
         }
         self.disk.restore();
-        match told.took {
-            Some(took) if arguments.contains(&"add") => self.pace = took,
-            Some(_) => {}
-            None => {
-                self.tally.in_the_middle += 1;
-                self.pace = self.pace.mul_f64(LATER);
-            }
-        }
+        self.tally.in_the_middle += u32::from(told.took.is_none());
+        *pace = told.took.unwrap_or(pace.mul_f64(LATER));
         let shelf = self.shelves.get_mut(name).unwrap();
         let versions = told
             .lines
@@ -306,6 +317,14 @@ impl<'a> Publisher<'a> {
             .filter_map(|line| line["version"].as_u64().or_else(|| line["collection"]["version"].as_u64()));
         shelf.version = versions.fold(shelf.version, u64::max);
         let done = format!("{arguments:?}, acknowledged: {}", told.took.is_some());
+        if let Some((path, title)) = said {
+            let items = self.place.json(&["ls", name]);
+            let found = items.iter().find(|item| item["path"] == path).map(|item| item["title"].as_str().unwrap());
+            let shelf = self.shelves.get_mut(name).unwrap();
+            if told.took.is_some() || found == Some(&title) {
+                shelf.titles.insert(path, title);
+            }
+        }
         self.check(name, &before, &after, told.took.is_some(), &done);
     }
 
@@ -324,6 +343,14 @@ impl<'a> Publisher<'a> {
                 assert!(files == *after || !acknowledged && files == *before, "{LOST}, or half done: {done}");
             } else {
                 assert!(files == shelf.files, "{LOST}: {other} after {done}");
+            }
+            shelf.titles.retain(|path, _| files.contains_key(path));
+            for item in &listed {
+                let said = shelf.titles.get(item["path"].as_str().unwrap());
+                assert!(
+                    said.is_none_or(|title| item["title"] == **title),
+                    "{LOST}: what was said of {item} after {done}"
+                );
             }
             shelf.files = files;
             let books = self.place.folder.join(other);

@@ -7,6 +7,7 @@ mod add;
 mod completion;
 mod config;
 mod doctor;
+mod edit;
 mod failure;
 mod get;
 mod id;
@@ -62,6 +63,7 @@ enum Command {
     Add(add::Add),
     Rescan(rescan::Rescan),
     Ls(ls::Ls),
+    Edit(edit::Edit),
     Rm(rm::Rm),
     Get(get::Get),
     Verify(verify::Verify),
@@ -101,6 +103,7 @@ impl Cli {
             Command::Add(add) => add.run(&global.load_and_log()?, out),
             Command::Rescan(rescan) => rescan.run(&global.load_and_log()?, out),
             Command::Ls(ls) => ls.run(&global.load_and_log()?, out),
+            Command::Edit(edit) => edit.run(&global.load_and_log()?, out),
             Command::Rm(rm) => rm.run(&global.load_and_log()?, out),
             Command::Get(get) => get.run(&global.load_and_log()?, out),
             Command::Verify(verify) => verify.run(&global.load_and_log()?, out),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    Library, LibraryError, Listed, Root, Summary, editions,
+    Library, LibraryError, Listed, Root, Summary, edit, editions,
     item::Item,
     manifest::{Builder, Draft, Items, Manifest, ManifestError, delete},
     names,
@@ -57,15 +57,13 @@ impl Library {
         own: &Own,
         sources: impl Iterator<Item = (String, PathBuf)>,
     ) -> Result<(), LibraryError> {
-        let mut record = self.record(&own.key).unwrap_or_default();
-        (record.name, record.folder) = (own.name.to_string(), own.folder.clone());
-        record.unfinished = true;
+        self.count_work(&own.key, true);
         self.note(&own.key, |notes| {
-            notes.record = record.clone();
+            let record = notes.record_mut();
+            (record.name, record.folder) = (own.name.to_string(), own.folder.clone());
+            record.unfinished = true;
             notes.add_sources(sources);
-        })?;
-        self.lock().records.insert(own.key, record);
-        Ok(())
+        })
     }
 
     /// The folder that a collection has, or the one it will get.
@@ -86,8 +84,8 @@ impl Library {
         Ok(names::folder_name(name, |folder| taken.contains(&folder.to_lowercase())))
     }
 
-    /// Publishes a new version: the old one with `changes` (`None` takes an item away) and without what `keep` refuses.
-    /// Nothing happens if that changes nothing.
+    /// Publishes a new version: the old one with `changes` (`None` takes an item away; the owner's words go over the others)
+    /// and without what `keep` refuses. Nothing happens if that changes nothing.
     pub(super) fn publish(
         &self,
         own: &Own,
@@ -109,10 +107,11 @@ impl Library {
             }
             Ok(())
         };
+        let notes = self.notes(&own.key)?;
         for (path, change) in changes {
             copy_until(&mut builder, Some(path))?;
             if let Some(item) = change {
-                builder.push(item)?;
+                builder.push(&edit::as_said(&notes, item.clone()))?;
             }
         }
         copy_until(&mut builder, None)?;
@@ -121,7 +120,7 @@ impl Library {
 
     fn publish_draft(&self, own: &Own, draft: Draft) -> Result<Summary, LibraryError> {
         let key = own.key;
-        let mut record = self.lock().records.get(&key).cloned().unwrap_or_default();
+        let record = self.lock().records.get(&key).cloned().unwrap_or_default();
         let newest = self.lock().listed.get(&key).map_or(0, |listed| listed.version);
         if let Some(manifest) = self.manifest(&key)?
             && manifest.has_pages(draft.hashes())?
@@ -135,9 +134,7 @@ impl Library {
         let root =
             Root { collection: key, version, name: own.name.clone(), items, bytes, pages: draft.hashes().to_vec() };
         draft.seal(&root.sign(&self.key), &own.folder)?.install(&self.manifest_path(&key, "manifest"))?;
-        record.held_items = items;
-        record.held_bytes = bytes;
-        self.list(&root, &own.folder, record)?;
+        self.list(&root, &own.folder, (items, bytes))?;
         self.summary(&key).ok_or(LibraryError::NoCollection)
     }
 
@@ -159,7 +156,7 @@ impl Library {
         self.store.check_library()?;
         let _writing = self.start_writing();
         let key = root.collection;
-        let mut record = self.lock().records.get(&key).cloned().unwrap_or_default();
+        let record = self.lock().records.get(&key).cloned().unwrap_or_default();
         if record.unwanted || self.lock().listed.get(&key).is_some_and(|listed| listed.version >= root.version) {
             return Ok(Adopted::Stale);
         }
@@ -169,8 +166,7 @@ impl Library {
         sealed.install(&self.manifest_path(&key, "manifest"))?;
         let files = over.iter().flat_map(|old| editions::files_of(self, &folder, old));
         self.store.remove(&files.collect::<Vec<_>>())?;
-        (record.held_items, record.held_bytes) = self.count(&key)?;
-        self.list(root, &folder, record)?;
+        self.list(root, &folder, self.count(&key)?)?;
         Ok(Adopted::Newest)
     }
 
@@ -234,11 +230,9 @@ impl Library {
     /// Counts anew what is held of a collection.
     pub(super) fn recount(&self, key: &CollectionKey) -> Result<(), LibraryError> {
         let (items, bytes) = self.count(key)?;
-        let Some(mut record) = self.record(key) else { return Ok(()) };
+        let Some(record) = self.record(key) else { return Ok(()) };
         if (record.held_items, record.held_bytes) != (items, bytes) {
-            (record.held_items, record.held_bytes) = (items, bytes);
-            self.put_record(key, &record)?;
-            self.lock().records.insert(*key, record);
+            self.put_record(key, |record| (record.held_items, record.held_bytes) = (items, bytes))?;
             self.listeners.tell();
         }
         Ok(())
@@ -282,14 +276,15 @@ impl Library {
     }
 
     /// The manifest is durable: now the record, then the memory, then those who wait for it.
-    fn list(&self, root: &Root, folder: &str, record: Record) -> Result<(), LibraryError> {
+    fn list(&self, root: &Root, folder: &str, held: (u64, u64)) -> Result<(), LibraryError> {
         let (name, folder) = (root.name.to_string(), folder.to_owned());
-        let floor = record.floor.max(root.version);
-        let record = Record { name: name.clone(), folder: folder.clone(), floor, ..record };
-        self.put_record(&root.collection, &record)?;
+        self.put_record(&root.collection, |record| {
+            (record.name, record.folder) = (name.clone(), folder.clone());
+            record.floor = record.floor.max(root.version);
+            (record.held_items, record.held_bytes) = held;
+        })?;
         let listed = Listed { folder, name, version: root.version, items: root.items, bytes: root.bytes };
         let mut state = self.lock();
-        state.records.insert(root.collection, record);
         state.listed.insert(root.collection, listed);
         drop(state);
         self.listeners.tell();

@@ -8,7 +8,10 @@ use std::{
 use thiserror::Error;
 
 use super::ManifestError;
-use crate::{limits::library::NAME_BYTES, store::StoreError};
+use crate::{
+    limits::library::{NAME_BYTES, TITLE_BYTES},
+    store::StoreError,
+};
 
 /// Why the library could not do it. What was published or fetched before is as it was.
 #[derive(Debug, Error)]
@@ -37,6 +40,21 @@ pub enum LibraryError {
     /// A name that no collection can have.
     #[error("{0:?} can't be a collection's name: it must be 1 to {NAME_BYTES} bytes of text on one line")]
     Name(String),
+    /// Only its publisher can change a collection.
+    #[error("{0:?} is the collection of another node: only its publisher can change what it says")]
+    NotMine(String),
+    /// A word that no item can have.
+    #[error("{text:?} can't be the {what} of a file: it must be text of at most {TITLE_BYTES} bytes")]
+    Word { what: &'static str, text: String },
+    /// No tag of a language.
+    #[error("{0:?} is no language tag (RFC 5646); it looks like en, pt-BR or zh-Hant")]
+    Language(String),
+    /// What a file says of itself can't be read.
+    #[error("the file of {0:?} can't be read now, and so not what it says of itself; try again when its disk is back")]
+    NoFile(String),
+    /// No room for what is to be remembered of a collection.
+    #[error("no more can be remembered of this collection; share part of it as another collection")]
+    NotesFull,
     /// No room for another collection.
     #[error("this node keeps {0} collections already, which is as many as it can; remove one")]
     TooManyCollections(usize),

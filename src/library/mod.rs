@@ -10,6 +10,7 @@ mod apply;
 mod away;
 mod catalogue;
 mod changes;
+mod edit;
 mod editions;
 mod error;
 mod evict;
@@ -33,6 +34,7 @@ mod words;
 pub use away::AwayFolder;
 pub use catalogue::{Entry, Hit, SearchPage, Summary};
 pub use changes::Changes;
+pub use edit::Words;
 pub use error::LibraryError;
 pub use item::Item;
 pub use manifest::ManifestError;
@@ -92,6 +94,8 @@ struct State {
     listed: BTreeMap<CollectionKey, Listed>,
     /// Those that anything is remembered of.
     records: BTreeMap<CollectionKey, Record>,
+    /// How many are at work on a collection, and may leave something behind.
+    at_work: BTreeMap<CollectionKey, usize>,
 }
 
 /// What the manifest of a collection says of it.
@@ -120,7 +124,7 @@ impl Library {
                     Err(error) => log::warn!("{}: {error}", path.display()),
                 }
             } else if path.extension().is_some_and(|extension| extension == "notes") {
-                state.records.extend(Notes::read(&path)?.map(|(key, notes)| (key, notes.record)));
+                state.records.extend(Notes::read(&path)?.map(|(key, notes)| (key, notes.record().clone())));
             } else if path.extension().is_some_and(|extension| extension == "kept") {
                 if let Err(error @ ManifestError::Damaged(_)) = check(&path) {
                     log::warn!("{}: {error}: what its publisher has withdrawn is not listed any more", path.display());

@@ -87,6 +87,7 @@ impl Library {
         // Shared by another collection of this node too: there it stays.
         files.retain(|(_, file)| !others.iter().any(|source| file.starts_with(source)));
         self.store.remove(&files)?;
+        self.forget_words(key, gone.iter().map(|(path, _)| &**path))?;
         self.note(key, |notes| {
             notes.retain_sources(|at| *what != Remove::Collection && *what != Remove::Path(at.to_owned()));
         })?;
@@ -133,13 +134,12 @@ impl Library {
 
     pub(super) fn drop_mirror(&self, key: &CollectionKey) -> Result<(), LibraryError> {
         let _writing = self.start_writing();
-        let mut record = self.lock().records.get(key).cloned().unwrap_or_default();
-        record.unwanted = true;
-        (record.held_items, record.held_bytes) = (0, 0);
         // First what keeps it from being fetched again.
-        self.put_record(key, &record)?;
+        self.put_record(key, |record| {
+            record.unwanted = true;
+            (record.held_items, record.held_bytes) = (0, 0);
+        })?;
         let mut state = self.lock();
-        state.records.insert(*key, record);
         state.listed.remove(key);
         drop(state);
         delete(&self.manifest_path(key, "manifest"))?;

@@ -56,17 +56,28 @@ impl Library {
             self.store.remove(&left.into_iter().collect::<Vec<_>>())?;
             self.put_back(&marked, &waiting)?;
         }
-        marked.iter().try_for_each(|it| self.set_unfinished(&it.key, false))?;
+        for Marked { key, .. } in &marked {
+            self.finish_edits(key)?;
+            self.set_unfinished(key, false)?;
+        }
         self.discard_unlisted()
     }
 
-    /// Writes down that work on a collection is under way, or done.
+    /// Writes down that work on a collection is under way, or done; the mark goes when all is done.
     pub(super) fn set_unfinished(&self, key: &CollectionKey, unfinished: bool) -> Result<(), LibraryError> {
-        let Some(mut record) = self.record(key) else { return Ok(()) };
-        record.unfinished = unfinished;
-        self.put_record(key, &record)?;
-        self.lock().records.insert(*key, record);
-        Ok(())
+        if self.record(key).is_none() {
+            return Ok(());
+        }
+        let at_work = self.count_work(key, unfinished);
+        self.put_record(key, |record| record.unfinished = at_work > 0)
+    }
+
+    /// How many are at work on a collection, now that one more is, or one less.
+    pub(super) fn count_work(&self, key: &CollectionKey, begins: bool) -> usize {
+        let mut state = self.lock();
+        let at_work = state.at_work.entry(*key).or_default();
+        *at_work = if begins { *at_work + 1 } else { at_work.saturating_sub(1) };
+        *at_work
     }
 
     /// The files of these collections that nobody lists, and those that are not under their own name.

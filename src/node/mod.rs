@@ -10,6 +10,7 @@ mod peering;
 mod rebuild;
 mod scrub;
 mod state;
+mod told;
 mod uploads;
 
 use std::{convert::Infallible, sync::Arc};

@@ -9,15 +9,15 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 
-use super::control::{CollectionInfo, FailureKind, ItemInfo, OpError, PathText, Reply, Request};
+use super::control::{FailureKind, OpError, PathText, Reply, Request};
 use crate::{
     clock,
     config::Config,
     content::ContentId,
-    library::{AddEvent, AddReport, AddRequest, Entry, Events, Library, LibraryError, Remove, Summary},
+    library::{AddEvent, AddReport, AddRequest, Events, Library, LibraryError, Remove, Summary, Words},
     limits::control,
-    network::identity::{IdentityError, Keypair},
-    store::{Options, ReadError, Store, StoreError, Verified},
+    network::identity::Keypair,
+    store::{Options, Store, StoreError, Verified},
 };
 
 /// The file of the node's key, in the data folder.
@@ -101,6 +101,10 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
         }
         Request::List { collection: Some(folder) } => list(library, &folder, on_reply),
         Request::Remove { names } => names.iter().try_for_each(|name| remove(library, name, on_reply)),
+        Request::Edit { name, title, author, language } => {
+            let words = Words::new(title.as_deref(), author.as_deref(), language.as_deref())?;
+            edit(library, &name, words, on_reply)
+        }
         Request::Get { id } => get(library.store(), &id, on_reply),
         Request::Verify { ids } => verify(library.store(), &ids, on_reply),
         Request::Doctor => {
@@ -196,19 +200,37 @@ fn remove(library: &Library, name: &str, on_reply: OnReply<'_>) -> Result<(), Op
         None => (name.trim_end_matches('/'), Remove::Collection),
     };
     let collection = collection(library, folder)?;
-    let removed = library.remove(&collection.key, &what).map_err(|error| match error {
-        LibraryError::NoItem => {
-            let message = format!("there is no {name:?} here; `allibrary ls {folder:?}` lists what there is");
-            OpError::new(FailureKind::NotFound, message)
-        }
-        error => error.into(),
-    })?;
+    let removed = library.remove(&collection.key, &what).map_err(|error| of_item(error, name, folder))?;
     on_reply(Reply::Removed {
         name: name.to_owned(),
         items: removed.items,
         bytes: removed.bytes,
         mirrored: !collection.mine,
     })
+}
+
+/// `COLLECTION/PATH`.
+fn edit(library: &Library, name: &str, words: Words, on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let Some((folder, path)) = name.split_once('/').filter(|(_, path)| !path.is_empty()) else {
+        let message =
+            format!("{name:?} is not an item; name one as COLLECTION/PATH, as `allibrary ls COLLECTION` lists them");
+        return Err(OpError::new(FailureKind::NotFound, message));
+    };
+    let key = collection(library, folder)?.key;
+    let collection = library.edit(&key, path, words).map_err(|error| of_item(error, name, folder))?.into();
+    let item = library.item(&key, path)?.ok_or(LibraryError::NoItem)?.into();
+    on_reply(Reply::Edited { collection, item })
+}
+
+/// What went wrong with an item that was named like this.
+fn of_item(error: LibraryError, name: &str, folder: &str) -> OpError {
+    match error {
+        LibraryError::NoItem => {
+            let message = format!("there is no {name:?} here; `allibrary ls {folder:?}` lists what there is");
+            OpError::new(FailureKind::NotFound, message)
+        }
+        error => error.into(),
+    }
 }
 
 fn get(store: &Store, id: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
@@ -317,83 +339,4 @@ impl Pace {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-impl From<Summary> for CollectionInfo {
-    fn from(summary: Summary) -> Self {
-        Self {
-            folder: summary.folder,
-            name: summary.name,
-            publisher: summary.key.publisher.to_string(),
-            id: summary.key.id.to_string(),
-            version: summary.version,
-            items: summary.items,
-            bytes: summary.bytes,
-            held_items: summary.held_items,
-            held_bytes: summary.held_bytes,
-            mine: summary.mine,
-        }
-    }
-}
-
-impl From<Entry> for ItemInfo {
-    fn from(Entry { item, held, fault, offered }: Entry) -> Self {
-        Self {
-            id: item.id.to_string(),
-            path: item.path.into_string(),
-            size_bytes: item.size,
-            title: item.title.into_string(),
-            author: item.author.into_string(),
-            language: item.language.into_string(),
-            held,
-            fault: fault.map(|fault| fault.to_string()),
-            offered,
-        }
-    }
-}
-
-impl From<StoreError> for OpError {
-    fn from(error: StoreError) -> Self {
-        let kind = match error {
-            StoreError::Locked { .. } => FailureKind::InUse,
-            StoreError::NoSpace { .. } | StoreError::OverQuota { .. } => FailureKind::NoSpace,
-            StoreError::LibraryAway { .. } => FailureKind::Away,
-            StoreError::NotFound(_) => FailureKind::NotFound,
-            StoreError::Stopped => FailureKind::Gone,
-            _ => FailureKind::Failed,
-        };
-        Self::new(kind, error)
-    }
-}
-
-impl From<ReadError> for OpError {
-    fn from(error: ReadError) -> Self {
-        let kind = match error {
-            ReadError::Store(error) => return error.into(),
-            ReadError::NotFound(_) => FailureKind::NotFound,
-            ReadError::Unavailable { .. } | ReadError::Damaged { .. } => FailureKind::Damaged,
-            ReadError::Range { .. } => FailureKind::Failed,
-        };
-        Self::new(kind, error)
-    }
-}
-
-impl From<LibraryError> for OpError {
-    fn from(error: LibraryError) -> Self {
-        let kind = match error {
-            LibraryError::Store(error) => return error.into(),
-            LibraryError::NoCollection | LibraryError::NoItem => FailureKind::NotFound,
-            LibraryError::NeedsYes { .. } => FailureKind::Refused,
-            LibraryError::TooManyCollections(_) => FailureKind::NoSpace,
-            ref full if full.is_full_disk() => FailureKind::NoSpace,
-            _ => FailureKind::Failed,
-        };
-        Self::new(kind, error)
-    }
-}
-
-impl From<IdentityError> for OpError {
-    fn from(error: IdentityError) -> Self {
-        Self::new(FailureKind::Failed, error)
-    }
 }

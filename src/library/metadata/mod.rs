@@ -63,7 +63,7 @@ pub(super) fn read(path: &Path, name: &str) -> Metadata {
 }
 
 /// One line of printable text: white space runs are one space, what turns the reading direction is gone.
-fn clean(text: &str) -> Text<{ library::TITLE_BYTES }> {
+pub(super) fn clean(text: &str) -> Text<{ library::TITLE_BYTES }> {
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     let line = words.join(" ");
@@ -73,7 +73,7 @@ fn clean(text: &str) -> Text<{ library::TITLE_BYTES }> {
 }
 
 /// The tag, if it has the form of one (RFC 5646, section 2.1).
-fn language_tag(text: &str) -> Text<{ library::LANGUAGE_BYTES }> {
+pub(super) fn language_tag(text: &str) -> Text<{ library::LANGUAGE_BYTES }> {
     let tag = text.trim();
     let plausible =
         tag.split('-').all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))

@@ -267,6 +267,7 @@ impl<'a> Adder<'a> {
             stays
         })?;
         library.store().remove(&library.files_of(&self.own.folder, seen.known(), &gone)?)?;
+        library.forget_words(&key, gone.iter().map(|(path, _)| &**path))?;
         for (path, items) in seen.away() {
             away += items;
             self.tell(AddEvent::Away { path: path.clone(), items });

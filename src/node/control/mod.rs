@@ -41,6 +41,8 @@ pub enum Request {
     List { collection: Option<String> },
     /// Stop sharing or mirroring: collections, or items as `COLLECTION/PATH`.
     Remove { names: Vec<String> },
+    /// Say what an item of this node's own is, named as `COLLECTION/PATH`: an empty text takes back what was said before.
+    Edit { name: String, title: Option<String>, author: Option<String>, language: Option<String> },
     /// Send the bytes of a blob; the beginning of its id is enough if no other begins so.
     Get { id: String },
     /// Read and check blobs, all if none is named.
@@ -88,6 +90,8 @@ pub enum Reply {
     Item(ItemInfo),
     /// A collection or items of it were removed. What was mirrored is remembered as not wanted.
     Removed { name: String, items: u64, bytes: u64, mirrored: bool },
+    /// An item has what was said of it, in this version of its collection.
+    Edited { collection: CollectionInfo, item: ItemInfo },
     /// The blob that follows in [`Reply::Data`].
     Blob { id: String, size_bytes: u64 },
     /// Bytes of it, behind this line.

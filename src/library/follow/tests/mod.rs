@@ -22,7 +22,7 @@ use smol::{Task, block_on, net::unix::UnixStream};
 use super::*;
 use crate::{
     library::{
-        AddRequest, Item, Remove, Root, Summary,
+        AddRequest, Item, LibraryError, Remove, Root, Summary, Words,
         manifest::Builder,
         serve,
         tests::{Node, folder, go_on, request},

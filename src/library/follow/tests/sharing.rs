@@ -52,6 +52,31 @@ fn an_update_sends_its_pages_only() {
 }
 
 #[test]
+fn an_edit_comes_without_any_file() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let large = "x".repeat(LARGE);
+    let key = a.add(&library_of(a.folder.path(), &[("a.txt", "a"), ("b.bin", &large)])).collection.key;
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    let before = following.link.blobs.load(Relaxed);
+    for path in ["a.txt", "b.bin"] {
+        let words = Words::new(Some("Emma"), None, Some("en")).unwrap();
+        a.library.edit(&key, path, words.clone()).unwrap();
+        assert!(matches!(b.library.edit(&key, path, words), Err(LibraryError::NotMine(_))));
+    }
+    until("B has the edits", || b.is_whole("Books", 3));
+    let titles = b.library.items(&key, 0, 10).unwrap().into_iter().map(|entry| entry.item.title.into_string());
+    assert_eq!(titles.collect::<Vec<_>>(), ["Emma", "Emma"]);
+    // One that is new comes behind what would have been fetched.
+    fs::write(a.folder.path().join("Books/c.txt"), "c").unwrap();
+    a.add(&a.folder.path().join("Books"));
+    until("B has the new one", || b.is_whole("Books", 4));
+    let sent = following.link.blobs.load(Relaxed) - before;
+    assert!(sent < 200, "{sent} bytes for one byte of content");
+    following.stop();
+}
+
+#[test]
 fn what_the_publisher_removes_stays_here() {
     let (a, b) = (Node::new(1), Node::new(2));
     let books = library_of(a.folder.path(), &[("a", "1"), ("b", "2"), ("c", "3")]);
