@@ -8,6 +8,7 @@ mod index;
 mod names;
 mod repair;
 mod scrub;
+mod together;
 
 use std::{
     fs,
