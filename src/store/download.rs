@@ -114,6 +114,9 @@ impl Store {
             }
             remains.iter().try_for_each(|file| download.find_written(Some(file)))?;
             download.partial.0.searched.store(true, Ordering::Release);
+        } else {
+            // An earlier download of this process may have written them, and not made them durable.
+            download.unsynced_bytes = download.verified_bytes();
         }
         Ok(download)
     }
