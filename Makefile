@@ -9,7 +9,7 @@ BIN = $(or $(CARGO_TARGET_DIR),target)/release/allibrary
 DENY_VERSION = 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
+.PHONY: help run build test test-crash fixture check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,10 @@ test: tools ## Run the whole test suite
 
 test-crash: tools ## Cut the power of a store 300 times, in the middle of work (root)
 	$(CARGO) test --locked --test crash -- --ignored --nocapture --test-threads=1
+
+fixture: tools ## Make the data folder of today's format that the tests keep again (root)
+	$(CARGO) build --locked --bin allibrary
+	tests/fixtures/make.sh $(dir $(BIN))../debug/allibrary tests/fixtures/schema-2.tar.gz
 
 check: tools fmt clippy doc deny no-tokio-runtime test ## All that a change must pass
 

@@ -51,6 +51,8 @@ pub mod library {
     pub const PAGES: usize = super::wire::ROOT_BYTES / 32 - 64;
     /// Bytes of what is remembered of one collection: 16 for each item that is not wanted.
     pub const NOTES_BYTES: u64 = 16 * 1024 * 1024;
+    /// Values of an older version that are taken over at a time: some 100 bytes each.
+    pub const LEGACY_VALUES: usize = 4096;
     /// Items that an add finds before it publishes a version with them.
     pub const ADD_PUBLISH_ITEMS: usize = 8192;
     /// Bytes that an add reads before it publishes a version with them: half a minute on a small board.

@@ -16,6 +16,7 @@ mod error;
 mod evict;
 pub mod follow;
 mod item;
+mod legacy;
 mod manifest;
 mod metadata;
 mod names;
@@ -115,9 +116,30 @@ impl Library {
         let folder = data.join("collections");
         fs::create_dir_all(&folder).map_err(|error| LibraryError::io(&folder, error))?;
         File::open(data).and_then(|data| data.sync_all()).map_err(|error| LibraryError::io(data, error))?;
-        let mut state = State::default();
-        for file in fs::read_dir(&folder).map_err(|error| LibraryError::io(&folder, error))? {
-            let path = file.map_err(|error| LibraryError::io(&folder, error))?.path();
+        let data = fs::canonicalize(data).map_err(|error| LibraryError::io(data, error))?;
+        let library = Self {
+            store,
+            data,
+            folder,
+            key,
+            state: Mutex::default(),
+            writing: Mutex::default(),
+            noting: Mutex::default(),
+            evicting: Mutex::default(),
+            looks: Mutex::default(),
+            listeners: Listeners::default(),
+            rescans: AtomicU64::new(0),
+        };
+        library.load()?;
+        library.take_over_legacy()?;
+        Ok(library)
+    }
+
+    fn load(&self) -> Result<(), LibraryError> {
+        let folder = &self.folder;
+        let mut state = self.lock();
+        for file in fs::read_dir(folder).map_err(|error| LibraryError::io(folder, error))? {
+            let path = file.map_err(|error| LibraryError::io(folder, error))?.path();
             if path.extension().is_some_and(|extension| extension == "manifest") {
                 match load(&path) {
                     Ok((key, listed)) => drop(state.listed.insert(key, listed)),
@@ -135,21 +157,7 @@ impl Library {
                 fs::remove_file(&path).map_err(|error| LibraryError::io(&path, error))?;
             }
         }
-        let (state, writing, noting, evicting) = (Mutex::new(state), Mutex::new(()), Mutex::new(()), Mutex::new(()));
-        let data = fs::canonicalize(data).map_err(|error| LibraryError::io(data, error))?;
-        Ok(Self {
-            store,
-            data,
-            folder,
-            key,
-            state,
-            writing,
-            noting,
-            evicting,
-            looks: Mutex::default(),
-            listeners: Listeners::default(),
-            rescans: AtomicU64::new(0),
-        })
+        Ok(())
     }
 
     /// This node, as a publisher.

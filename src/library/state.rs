@@ -142,6 +142,11 @@ impl Notes {
         self.first.unwanted.extend(paths.map(item_key));
     }
 
+    /// Remembers that an item is not wanted here, by the hash of its path.
+    pub fn refuse_hashed(&mut self, path: [u8; 16]) {
+        self.first.unwanted.insert(path);
+    }
+
     /// See the field.
     pub fn sources(&self) -> BTreeMap<String, PathBuf> {
         self.first.sources.iter().map(|(at, path)| (at.clone(), OsString::from_vec(path.clone()).into())).collect()

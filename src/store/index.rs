@@ -9,6 +9,7 @@
 //! | `B`, first 12 bits of the id as u16 BE, slot | a page: postcard `Vec<Record>`, sorted by id |
 //! | `G` | number of the batch that wrote it, u64 LE |
 //! | `D`, `N`, key | a file that is being removed, or named: see `remove` |
+//! | `T`, key | in schema 1 alone: a value of another part, see `legacy` |
 //!
 //! Many records share a page, for sled's memory follows the number of its own records, not their bytes.
 //!
@@ -44,8 +45,10 @@ use crate::{
     limits::store::{BATCH_BYTES, BATCH_RECORDS, INDEX_AHEAD_BYTES, VALUE_BYTES},
 };
 
-/// Counts up when an older program could not read what this one writes.
-const SCHEMA: u32 = 1;
+/// Counts up when an older program could not read what this one writes, or would not know what to do with it.
+pub(super) const SCHEMA: u32 = 2;
+/// Held what the library now keeps in files: see [`super::legacy`].
+const SCHEMA_1: u32 = 1;
 
 type Page = Vec<Record>;
 /// Encoded pages that are to be written together.
@@ -126,7 +129,7 @@ impl Index {
         };
         match index.db.get(b"S")? {
             Some(version) => match version.as_ref().try_into().map(u32::from_le_bytes) {
-                Ok(SCHEMA) => {}
+                Ok(SCHEMA_1 | SCHEMA) => {}
                 Ok(found) if found > SCHEMA => return Err(StoreError::NewerSchema { found, known: SCHEMA }),
                 _ => return Err(StoreError::Index("unreadable schema version".to_owned())),
             },
@@ -154,7 +157,9 @@ impl Index {
             true
         })?;
         let stored: Option<Count> = index.db.get(b"C")?.map(|value| decode(&value)).transpose()?;
-        if !count.is(&stored.unwrap_or_default()) {
+        // The first programs did not store it.
+        let is_first = index.is_schema_1()? && stored.is_none();
+        if !is_first && !count.is(&stored.unwrap_or_default()) {
             return Err(StoreError::Index("records are missing".to_owned()));
         }
         index.lock().count = count;
@@ -169,7 +174,7 @@ impl Index {
     }
 
     pub(super) fn set_filled(&self) -> Result<(), StoreError> {
-        self.write(&mut self.lock(), vec![(b"F".to_vec(), None)])
+        self.put(vec![(b"F".to_vec(), None)])
     }
 
     pub(super) fn count(&self) -> Count {
@@ -297,7 +302,7 @@ impl Index {
 
     pub(super) fn put_root(&self, number: u32, folder: &[u8]) -> Result<(), StoreError> {
         let key = [b"R", number.to_be_bytes().as_slice()].concat();
-        self.write(&mut self.lock(), vec![(key, Some(folder.to_vec()))])
+        self.put(vec![(key, Some(folder.to_vec()))])
     }
 
     /// The keys of the files that something is being done with.
@@ -317,13 +322,21 @@ impl Index {
         keys: impl Iterator<Item = Vec<u8>>,
         stands: bool,
     ) -> Result<(), StoreError> {
-        let changes = keys.map(|key| ([&[what as u8], &*key].concat(), stands.then(Vec::new))).collect();
-        self.write(&mut self.lock(), changes)
+        self.put(keys.map(|key| ([&[what as u8], &*key].concat(), stands.then(Vec::new))).collect())
+    }
+
+    pub(super) fn is_schema_1(&self) -> Result<bool, StoreError> {
+        Ok(self.db.get(b"S")?.is_some_and(|schema| *schema == SCHEMA_1.to_le_bytes()))
     }
 
     /// Calls `f` with the rest of each key that starts with `prefix`, and its value.
-    fn scan(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
+    pub(super) fn scan(&self, prefix: &[u8], f: &mut Visit<'_>) -> Result<(), StoreError> {
         self.db.scan(prefix, &mut |key, value| f(&key[prefix.len()..], value))
+    }
+
+    /// Makes these changes; durable when it returns.
+    pub(super) fn put(&self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        self.write(&mut self.lock(), changes)
     }
 
     /// The only way into sled: in batches that survive a power cut, durable when it returns.

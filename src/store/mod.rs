@@ -43,6 +43,7 @@ mod groups;
 mod hash;
 mod import;
 mod index;
+mod legacy;
 mod lock;
 mod partial;
 mod paths;

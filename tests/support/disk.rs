@@ -20,13 +20,7 @@ impl Disk {
     /// Makes a disk of this size, and mounts it. The thread's mounts are its own from then on: what it starts later sees
     /// them, and a program that is to outlive a cut must be started before.
     pub fn new(image: &Path, folder: &Path, bytes: u64) -> Self {
-        // SAFETY: asks for a number and cannot fail.
-        let root = unsafe { libc::geteuid() } == 0;
-        assert!(root, "NOT CHECKED: this test cuts the power of a disk of its own: run it as root");
-        // SAFETY: gives this thread a view of the mounts of its own, and touches no memory.
-        let own = unsafe { libc::unshare(libc::CLONE_NEWNS) };
-        assert_eq!(own, 0, "mounts of its own: {}", std::io::Error::last_os_error());
-        run(Command::new("mount").args(["--make-rprivate", "/"]));
+        own_mounts();
         File::create_new(image).and_then(|file| file.set_len(bytes)).expect("a test's own folder");
         // Made whole at once: no thread of the kernel goes on writing.
         let whole = ["-q", "-m", "0", "-N", "16384", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
@@ -73,7 +67,19 @@ impl Disk {
     }
 }
 
-fn run(command: &mut Command) {
+/// Gives the thread mounts of its own: what it starts later sees them too.
+pub fn own_mounts() {
+    // SAFETY: asks for a number and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    assert!(root, "NOT CHECKED: this test mounts disks of its own: run it as root");
+    // SAFETY: gives this thread a view of the mounts of its own, and touches no memory.
+    let own = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert_eq!(own, 0, "mounts of its own: {}", std::io::Error::last_os_error());
+    run(Command::new("mount").args(["--make-rprivate", "/"]));
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
