@@ -116,7 +116,7 @@ fn tell(reply: &Reply, out: &mut Out) -> Result<(), Failure> {
                 count(*added, "file"),
                 size(*added_bytes),
             ))?;
-            out.line(format_args!("Everyone on this network can read {}.", count(collection.items, "file")))
+            out.line(format_args!("Everyone on this network can read {}.", count(collection.held_items, "file")))
         }
         _ => Ok(()),
     }

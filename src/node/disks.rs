@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock,
     library::{Library, LibraryError},
-    limits,
+    limits::{follow::RECOUNT_MS, library::LOOK_MS},
     status::{Notice, NoticeLevel},
 };
 
@@ -13,27 +13,27 @@ use crate::{
 /// turned out to be bad, so that followers fetch it again.
 pub(super) async fn watch(library: Arc<Library>) {
     let faults = library.store().faults();
-    let look_every = Duration::from_millis(limits::library::LOOK_MS);
     // What was written down as missing before may be back.
-    let mut is_news = true;
+    let find_again = |library: &Library| if library.store().find_again()? { library.rescan() } else { Ok(()) };
+    perform(&library, find_again).await;
     loop {
-        let at_work = library.clone();
-        if let Err(error) = smol::unblock(move || look(&at_work, is_news)).await {
-            log::warn!("looking for what is missing: {error}");
+        let is_fault = clock::within(Duration::from_millis(LOOK_MS), faults.recv()).await.is_some();
+        let look = move |library: &Library| {
+            if !library.look_for_disks()? && is_fault { library.rescan() } else { Ok(()) }
+        };
+        perform(&library, look).await;
+        if is_fault {
+            // A disk that is gone gives a fault for every file that anybody asks for, and each look counts all files.
+            smol::Timer::after(Duration::from_millis(RECOUNT_MS)).await;
         }
-        // A disk that is gone gives a fault for every file that anybody asks for, and each look counts all files.
-        smol::Timer::after(Duration::from_millis(limits::follow::RECOUNT_MS)).await;
-        is_news = clock::within(look_every, faults.recv()).await.is_some();
     }
 }
 
-fn look(library: &Library, is_news: bool) -> Result<(), LibraryError> {
-    let has_changed = library.look_for_disks()?;
-    if is_news && !has_changed {
-        library.store().find_again()?;
-        library.rescan()?;
+async fn perform(library: &Arc<Library>, look: impl FnOnce(&Library) -> Result<(), LibraryError> + Send + 'static) {
+    let library = library.clone();
+    if let Err(error) = smol::unblock(move || look(&library)).await {
+        log::warn!("looking for what is missing: {error}");
     }
-    Ok(())
 }
 
 /// What a person should know.

@@ -145,8 +145,8 @@ impl Store {
         StoreError::LibraryAway { library: self.library(), record: self.0.data.join(MARK) }
     }
 
-    /// Files that were missing and stand there again as they were are good.
-    pub fn find_again(&self) -> Result<(), StoreError> {
+    /// Files that were missing and stand there again as they were are good. Returns whether there are any.
+    pub fn find_again(&self) -> Result<bool, StoreError> {
         let mut found: Vec<(ContentId, Location)> = Vec::new();
         self.0.index.for_each_record(FIRST, &mut |record| {
             let stands = |it: &&Location| {
@@ -159,12 +159,14 @@ impl Store {
         })?;
         let ids: Vec<_> = found.iter().map(|(id, _)| *id).collect();
         let mut found = found.into_iter();
+        let has_found = !ids.is_empty();
         self.0.index.change(&ids, &mut |_, record| {
             let (_, location) = found.next().expect("change calls once for each id");
             let mut record = record?;
             record.locations.iter_mut().filter(|it| it.is_still(&location)).for_each(|it| it.fault = None);
             Some(record)
-        })
+        })?;
+        Ok(has_found)
     }
 
     /// Whether a file is where nothing is for now.

@@ -115,7 +115,7 @@ fn what_was_missing_and_is_back_is_good_unless_it_changed() {
     assert!(ids.iter().all(|id| store.blob(id).is_err()));
     fs::rename(same.with_extension("away"), &same).unwrap();
     fs::write(&other, b"2").unwrap();
-    store.find_again().unwrap();
+    assert!(store.find_again().unwrap());
     assert_eq!(state(&store, &ids[0]), BlobState::Complete);
     assert_eq!(state(&store, &ids[1]), BlobState::Unavailable(Fault::Missing));
 }
