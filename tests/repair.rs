@@ -58,7 +58,7 @@ fn a_damaged_byte_is_found_and_its_group_fetched_again() {
     let output = nodes.place(1).run(&["verify"]);
     assert_eq!(output.status.code(), Some(7), "damage has an exit code of its own");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("book.pdf"), "the damaged file is named: {said}");
+    assert!(said.contains("book.pdf, bytes 4980736 to 5046272 ("), "the damaged file is named, and where: {said}");
     mirror.wait_for("the repair", |_| fs::read(&copy).is_ok_and(|found| found == bytes));
     mirror.wait_for_blobs(2);
     let cost = received(&nodes.lan.hosts[1]) - before;

@@ -113,11 +113,20 @@ impl Store {
 
     /// Whether the index knows this file as one that holds the blob, and size, time of change and inode are as they were.
     pub fn is_unchanged(&self, id: &ContentId, path: &Path) -> Result<bool, StoreError> {
+        self.is_known(id, path, None)
+    }
+
+    /// Whether the disk damaged this file: it is known to hold other bytes than those of the blob, and nobody wrote to it.
+    pub fn has_rotted(&self, id: &ContentId, path: &Path) -> Result<bool, StoreError> {
+        self.is_known(id, path, Some(Fault::Damaged))
+    }
+
+    fn is_known(&self, id: &ContentId, path: &Path, fault: Option<Fault>) -> Result<bool, StoreError> {
         let path = std::path::absolute(path).map_err(at(path))?;
         let Some((record, (root, relative))) = self.0.index.record(id)?.zip(self.known_root_of(&path)) else {
             return Ok(false);
         };
-        let known = record.locations.iter().find(|it| it.root == root && it.path == relative && it.fault.is_none());
+        let known = record.locations.iter().find(|it| it.is_at(root, &relative) && it.fault == fault);
         let Some((location, metadata)) = known.zip(std::fs::metadata(&path).ok()) else { return Ok(false) };
         Ok(location.is_same(record.size, &metadata))
     }

@@ -27,6 +27,10 @@ use crate::{
 /// Bytes between two progress events of one file.
 const EVENT_BYTES: u64 = 1024 * 1024;
 
+/// Why a file is left out that its owner has not changed.
+const ROTTED: &str = "its bytes changed though nobody wrote to it: the disk may be failing, and what is listed stays as it was. Restore it \
+     and run `allibrary verify`, or touch it if the change is wanted";
+
 pub(super) struct Adder<'a> {
     library: &'a Library,
     copy: bool,
@@ -144,6 +148,13 @@ impl<'a> Adder<'a> {
             self.tell(AddEvent::Unchanged { path: path.to_owned() });
             return Ok(());
         }
+        if let Some(old) = &old
+            && store.has_rotted(&old.id, path)?
+        {
+            // What others have is right: these bytes are no new edition of it.
+            self.fail(path.to_owned(), ROTTED.to_owned());
+            return Ok(());
+        }
         if !self.copy
             && let Some(old) = &old
             && let Some(moved) = store.import_moved(&old.id, path)?
@@ -208,8 +219,12 @@ impl<'a> Adder<'a> {
 
     /// Where the store has the file of this item.
     fn file_of(&self, path: &Path, item: &str) -> PathBuf {
-        let copied = || Some(self.library.store().library().join(copy_path(&self.own.folder, item)?.as_str()));
-        self.copy.then(copied).flatten().unwrap_or_else(|| path.to_owned())
+        self.copy.then(|| self.copy_of(item)).flatten().unwrap_or_else(|| path.to_owned())
+    }
+
+    /// Where a copy of it has its place.
+    fn copy_of(&self, item: &str) -> Option<PathBuf> {
+        Some(self.library.store().library().join(copy_path(&self.own.folder, item)?.as_str()))
     }
 
     fn import(&mut self, path: &Path, item: &str) -> Result<Imported, ImportError> {
@@ -239,8 +254,15 @@ impl<'a> Adder<'a> {
             true => editions::set_back(self.library, &self.own.folder, &replaced)?,
             false => vec![None; replaced.len()],
         };
-        let files = replaced.into_iter().zip(waiting);
-        self.outdated.extend(files.map(|((old, path), waiting)| (old.id, waiting.unwrap_or(path))));
+        for ((old, path), waiting) in replaced.into_iter().zip(waiting) {
+            if !self.copy {
+                // One that rotted where it is shared has a copy too.
+                let copy = self.copy_of(&old.path);
+                let paths = self.library.store().info(&old.id)?.map(|info| info.paths).unwrap_or_default();
+                self.outdated.extend(copy.filter(|copy| paths.contains(copy)).map(|copy| (old.id, copy)));
+            }
+            self.outdated.push((old.id, waiting.unwrap_or(path)));
+        }
         Ok(self.library.store().commit(std::mem::take(&mut self.imported))?)
     }
 

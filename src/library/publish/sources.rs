@@ -152,8 +152,10 @@ pub(super) fn remembered(library: &Library, own: &Own) -> Result<Vec<Source>, Li
 fn is_copied(library: &Library, own: &Own, known: &BTreeMap<String, PathBuf>, at: &str) -> Result<bool, LibraryError> {
     let Some(item) = Owned::by(library, &own.key, known, at)?.next().transpose()? else { return Ok(false) };
     let copies = library.store().library().join(&own.folder);
-    let info = library.store().info(&item.id)?;
-    Ok(info.is_some_and(|info| info.paths.iter().any(|path| path.starts_with(&copies))))
+    let paths = library.store().info(&item.id)?.map(|info| info.paths).unwrap_or_default();
+    // One that rotted where it is shared has a copy too.
+    let is_shared = known.get(at).is_some_and(|source| paths.iter().any(|path| path.starts_with(source)));
+    Ok(!is_shared && paths.iter().any(|path| path.starts_with(&copies)))
 }
 
 fn base_name(path: &Path) -> String {

@@ -108,7 +108,10 @@ fn nothing_is_read_that_has_not_changed() {
     assert!(node.library.store().blob(&id).unwrap().read(0..3).is_err(), "who reads it gets no wrong byte");
     assert_eq!(node.library.item(&key, "a").unwrap().unwrap().fault, Some(Fault::Damaged));
     let (report, _) = add_again(&node, &key);
-    assert_eq!((report.changed, report.unchanged), (1, 1), "what is known to be bad is read again");
+    assert_eq!((report.failed, report.changed, report.unchanged), (1, 0, 1), "it may be rot, which is not published");
+    file.set_modified(modified + std::time::Duration::from_secs(1)).unwrap();
+    let (report, _) = add_again(&node, &key);
+    assert_eq!((report.failed, report.changed, report.unchanged), (0, 1, 1), "who touches it wants it");
 }
 
 #[test]
@@ -205,4 +208,47 @@ fn only_what_comes_from_here_is_looked_at_again() {
     assert_eq!(node.library.shared().unwrap(), []);
     let other = CollectionKey { publisher: crate::content::NodeId([9; 32]), ..key };
     assert!(matches!(node.library.add_again(&other, &mut go_on), Err(LibraryError::NoCollection)));
+}
+
+#[test]
+fn what_rots_is_no_new_edition() {
+    let node = Node::new(1);
+    let bytes = "a".repeat(200_000);
+    let books = folder(node.folder.path(), "Books", &[("a", &bytes), ("b", "2")]);
+    let before = node.add(&books).collection;
+    let (path, store) = (books.join("a"), node.library.store());
+    let id = crate::content::ContentId::of(bytes.as_bytes());
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let write = |bytes: &str, modified| {
+        // In place, as a disk does.
+        let mut file = fs::File::options().write(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, bytes.as_bytes()).unwrap();
+        file.set_modified(modified).unwrap();
+    };
+    write(&bytes.replacen('a', "x", 1), modified);
+    assert!(matches!(
+        store.verify(&id, &mut go_on).unwrap(),
+        crate::store::Verified::Bad { fault: Fault::Damaged, .. }
+    ));
+
+    let (report, _) = add_again(&node, &before.key);
+    assert_eq!((report.failed, report.unchanged, report.collection.version), (1, 1, before.version));
+    // Somebody who mirrors it sends it back.
+    let other = crate::store::Store::open(&node.folder.path().join("other"), Default::default()).unwrap();
+    let copied = folder(node.folder.path(), "elsewhere", &[("a", &bytes)]).join("a");
+    let imported = other.import_in_place(&copied, &mut |_| ControlFlow::Continue(())).unwrap();
+    other.commit(vec![imported]).unwrap();
+    let mut download = store.download(id, 200_000).unwrap();
+    let group = download.missing()[0].clone();
+    download.write(group.clone(), &other.blob(&id).unwrap().encode(group).unwrap()).unwrap();
+    download.finish(&crate::store::LibraryPath::new("Books/a").unwrap()).unwrap();
+    assert_eq!(add_again(&node, &before.key).0.collection.version, before.version);
+    assert!(store.library().join("Books/a").exists());
+
+    // Written to, it is: and nothing is left of the one before.
+    write(&bytes.replacen('a', "y", 1), modified + std::time::Duration::from_secs(1));
+    let (report, _) = add_again(&node, &before.key);
+    assert_eq!((report.failed, report.added, report.collection.version), (0, 1, before.version + 1));
+    assert!(!store.library().join("Books/a").exists());
+    assert_eq!(store.info(&id).unwrap(), None);
 }
