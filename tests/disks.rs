@@ -68,7 +68,9 @@ fn come_and_go() {
     all_held("stick", 2);
     all_held("media", 3);
 
+    // As desktops do: the mount point goes with the disk.
     disk.unplug();
+    fs::remove_dir(stick).unwrap();
     assert!(!place.run(&["get", &id]).status.success(), "somebody asks for what is gone");
     let status = node.wait_for("a notice of the stick", |status| notices(status).contains(stick));
     assert_eq!(status["notices"].as_array().unwrap().len(), 2, "{status}");
@@ -78,10 +80,12 @@ fn come_and_go() {
     assert_eq!((&listed["local.txt"].0, &listed["stick/note.txt"]), (&true, &missing));
     let versions = || place.json(&["ls"]).iter().map(|it| it["version"].as_u64().unwrap()).collect::<Vec<_>>();
     let before = versions();
-    for command in [&["rescan"][..], &["add", stick], &["add", media]] {
+    let is_missed = |command: &[&str]| {
         let output = place.run(command);
         assert_eq!(output.status.code(), Some(10), "{command:?}: {output:?}");
-    }
+    };
+    is_missed(&["rescan"]);
+    is_missed(&["add", media]);
     assert_eq!((is_listed(&place, "stick").len(), is_listed(&place, "media").len()), (2, 3));
 
     disk.plug(Path::new(stick));
@@ -90,7 +94,11 @@ fn come_and_go() {
     all_held("media", 3);
     assert!(place.run(&["get", &id]).stdout == film);
 
+    // As in fstab: it stays, and is empty.
     disk.unplug();
+    is_missed(&["rescan"]);
+    is_missed(&["add", stick]);
+    assert_eq!(is_listed(&place, "media")["stick/note.txt"], missing);
     let elsewhere = folder.path().join("elsewhere/stick");
     disk.plug(&elsewhere);
     assert!(place.ok(&["add", elsewhere.to_str().unwrap()]).contains("stick: 0 files added"));

@@ -101,3 +101,27 @@ fn a_mirror_lives_on_a_stick() {
     assert!(files_below(&library) == files, "{:?}", files_below(&library).keys());
     assert_eq!(mirror.stop(), Some(0));
 }
+
+#[test]
+fn what_is_shared_from_a_stick_comes_and_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let stick = Stick::new(&folder.path().join("image"), folder.path().join("Stick"));
+    let film = vec![7; 300_000];
+    fs::write(stick.folder.join("film.webm"), &film).unwrap();
+    fs::write(stick.folder.join("note.txt"), "note").unwrap();
+    let place = Place::here(folder.path().join("node"));
+    place.ok(&["add", stick.folder.to_str().unwrap()]);
+    let version = || place.json(&["ls"])[0]["version"].clone();
+    let (before, get) = (version(), ["get", &*blake3::hash(&film).to_string()]);
+
+    stick.unplug();
+    assert_eq!(place.run(&["rescan"]).status.code(), Some(10));
+    assert!(place.json(&["ls", "Stick"]).iter().all(|item| item["fault"] == "missing"));
+    assert_eq!(place.run(&get).status.code(), Some(7));
+    stick.plug();
+    assert!(place.json(&["ls", "Stick"]).iter().all(|item| item["held"] == true));
+    assert!(place.run(&get).stdout == film);
+    // Its inodes may be others now: then the files are read again, and nothing has changed.
+    assert!(place.ok(&["rescan"]).contains("2 unchanged"));
+    assert_eq!(version(), before);
+}

@@ -20,7 +20,7 @@ use std::{
 
 use super::{
     Fault, Store, StoreError,
-    errors::at,
+    errors::{at, is_for_want},
     files::{INCOMING, sync_folder},
     record::{FIRST, LIBRARY, Location, Record},
 };
@@ -85,7 +85,10 @@ impl Away {
 
     /// Whether the library's disk is not there now.
     fn is_library_gone(&self) -> bool {
-        let is_gone = self.mark.as_ref().is_some_and(|(path, id)| read(path).as_ref() != Some(id));
+        let is_gone = self.mark.as_ref().is_some_and(|(path, id)| match fs::read(path) {
+            Ok(found) => found != *id,
+            Err(error) => !is_for_want(&error),
+        });
         if is_gone {
             self.library.store(true, Ordering::Release);
         }
