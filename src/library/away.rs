@@ -55,9 +55,12 @@ impl Library {
             }
         }
         let away = looks.values().filter(|look| look.is_away).map(|look| look.folder.path.clone()).collect();
+        let before = self.store.away();
         let has_changed = self.store.look(away)?;
         drop(looks);
         if has_changed {
+            let after = self.store.away();
+            self.store.verify_damaged(&before.into_iter().filter(|folder| !after.contains(folder)).collect())?;
             self.rescan()?;
         }
         Ok(has_changed)

@@ -10,6 +10,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::Write,
+    ops::ControlFlow,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{
@@ -132,6 +133,34 @@ impl Store {
             self.find_again()?;
         }
         Ok(has_changed)
+    }
+
+    /// What is away.
+    pub fn away(&self) -> BTreeSet<PathBuf> {
+        let mut away = self.0.away.others.read().unwrap_or_else(PoisonError::into_inner).clone();
+        away.extend(self.is_library_away().then(|| self.library()));
+        away
+    }
+
+    /// Reads the files in these folders again that were found damaged and are as they were: a disk that is pulled out gives
+    /// no bytes before it is gone.
+    pub fn verify_damaged(&self, folders: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
+        let mut damaged: Vec<ContentId> = Vec::new();
+        self.0.index.for_each_record(FIRST, &mut |record| {
+            let is_in = |it: &Location| self.roots().path(it).ancestors().any(|above| folders.contains(above));
+            if record.locations.iter().any(|it| it.fault == Some(Fault::Damaged) && is_in(it)) {
+                damaged.push(record.id);
+            }
+            true
+        })?;
+        for id in damaged {
+            match self.verify(&id, &mut |_| ControlFlow::Continue(())) {
+                // Removed meanwhile.
+                Ok(_) | Err(StoreError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Whether the disk of the library was not there when it was looked for last.

@@ -102,6 +102,31 @@ fn shared_folders_that_are_away_are_not_written_down_as_lost() {
 }
 
 #[test]
+fn what_could_not_be_read_when_its_disk_was_pulled_out_is_read_again() {
+    let dir = TempDir::new().unwrap();
+    let (store, id) = with_file(&dir, b"a book");
+    let path = dir.path().join("file.bin");
+    let metadata = fs::metadata(&path).unwrap();
+    let write = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        set_mtime(&path, &metadata);
+    };
+    write(b"what?!");
+    let folders = BTreeSet::from([dir.path().to_owned()]);
+    assert!(store.blob(&id).unwrap().read(0..6).is_err());
+    assert!(store.look(folders.clone()).unwrap());
+    assert_eq!(store.away(), folders);
+    assert!(store.look(NONE).unwrap());
+    for (bytes, state_then) in [(b"what?!", BlobState::Unavailable(Fault::Damaged)), (b"a book", BlobState::Complete)] {
+        write(bytes);
+        store.verify_damaged(&NONE).unwrap();
+        assert_eq!(state(&store, &id), BlobState::Unavailable(Fault::Damaged));
+        store.verify_damaged(&folders).unwrap();
+        assert_eq!(state(&store, &id), state_then);
+    }
+}
+
+#[test]
 fn what_was_missing_and_is_back_is_good_unless_it_changed() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir.path().join("data"));
