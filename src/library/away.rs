@@ -38,12 +38,13 @@ impl Library {
     /// counted anew, and true returned.
     pub fn look_for_disks(&self) -> Result<bool, LibraryError> {
         let mut looks = self.looks();
-        let mut old = std::mem::take(&mut *looks);
+        let (mut old, mut has_moved) = (std::mem::take(&mut *looks), false);
         for (key, folder, sources) in self.shared()? {
             let version = self.summary(&key).map(|summary| summary.version);
             for (at, path) in &sources {
                 let identity = fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
                 let known = old.remove(&(key, at.clone()));
+                has_moved |= known.as_ref().is_some_and(|it| it.identity != identity);
                 let known =
                     known.filter(|it| it.identity == identity && it.version == version && it.folder.path == *path);
                 let is_away = match known {
@@ -61,6 +62,9 @@ impl Library {
         if has_changed {
             let after = self.store.away();
             self.store.verify_damaged(&before.into_iter().filter(|folder| !after.contains(folder)).collect())?;
+            self.rescan()?;
+        } else if has_moved && self.store.find_again()? {
+            // Something was in its place that had other files of the same collection.
             self.rescan()?;
         }
         Ok(has_changed)

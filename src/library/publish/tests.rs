@@ -115,6 +115,25 @@ fn nothing_is_read_that_has_not_changed() {
 }
 
 #[test]
+fn what_another_disk_lacked_is_found_when_the_first_is_back() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("a", "1"), ("b", "2")]);
+    let key = node.add(&books).collection.key;
+    let first = node.folder.path().join("first");
+    fs::rename(&books, &first).unwrap();
+    folder(node.folder.path(), "Books", &[("b", "2")]);
+    assert!(!node.library.look_for_disks().unwrap(), "something of it is there");
+    let id = crate::content::ContentId::of(b"1");
+    assert!(node.library.store().blob(&id).is_err());
+    let fault = || node.library.item(&key, "a").unwrap().unwrap().fault;
+    assert_eq!(fault(), Some(Fault::Missing));
+    fs::remove_dir_all(&books).unwrap();
+    fs::rename(&first, &books).unwrap();
+    node.library.look_for_disks().unwrap();
+    assert_eq!(fault(), None);
+}
+
+#[test]
 fn a_disk_that_is_plugged_in_elsewhere_is_not_read_again() {
     let node = Node::new(1);
     let books = folder(node.folder.path(), "Books", &[("a", "one"), ("sub/b", "two")]);
