@@ -217,6 +217,7 @@ fn a_rescan_finds_what_changed_and_keeps_what_is_unplugged() {
     assert!(said.starts_with(counts), "{said}");
 
     fs::rename(home.path("Stick"), home.path("Drawer")).unwrap();
+    assert!(home.fails(10, &["add", "Stick"]).contains("is its disk unplugged?"));
     fs::create_dir(home.path("Stick")).unwrap();
     for command in [&["rescan"][..], &["add", "Stick"]] {
         let said = home.fails(10, command);

@@ -106,7 +106,13 @@ fn come_and_go() {
     assert!(place.run(&["get", &id]).stdout == film);
     assert_eq!(versions(), before, "nobody had anything to hear of");
     assert_eq!(node.stop(), Some(0));
+
     disk.unplug();
+    let mut node = place.start(&["--share", elsewhere.to_str().unwrap()]);
+    let log = place.folder.join("log");
+    node.wait_for("word of the stick", |_| fs::read_to_string(&log).unwrap().contains("and stay listed"));
+    node.wait_for("a node that goes on", |status| notices(status).contains("elsewhere"));
+    assert_eq!(node.stop(), Some(0));
 }
 
 #[test]

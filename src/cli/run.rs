@@ -132,7 +132,11 @@ async fn serve(
             node.ready().await;
             // Over the control socket, like any other command: the files are read on a thread of their own.
             let (add, config) = (Add::folders(share), config.clone());
-            smol::unblock(move || add.run(&config, &mut Out::new(json))).await?;
+            match smol::unblock(move || add.run(&config, &mut Out::new(json))).await {
+                // What is there is served meanwhile, and the rest when it is back.
+                Err(Failure::Told { exit: Exit::Away, message }) => log::warn!("{message}"),
+                shared => shared?,
+            }
         }
         future::pending().await
     };

@@ -34,6 +34,9 @@ pub enum LibraryError {
     /// A path that can't be shared.
     #[error("{}: {why}", path.display())]
     Refused { path: PathBuf, why: &'static str },
+    /// What was shared before is gone.
+    #[error("{} is not there: is its disk unplugged? What was shared from it stays listed; `allibrary rm` takes it away", path.display())]
+    Away { path: PathBuf },
     /// More than was meant, probably.
     #[error("{} is {what}: everyone on this network could read all of it; add --yes if that is what you want", path.display())]
     NeedsYes { path: PathBuf, what: &'static str },

@@ -71,6 +71,7 @@ impl From<LibraryError> for OpError {
         let kind = match error {
             LibraryError::Store(error) => return error.into(),
             LibraryError::NoCollection | LibraryError::NoItem => FailureKind::NotFound,
+            LibraryError::Away { .. } => FailureKind::Away,
             LibraryError::NeedsYes { .. } => FailureKind::Refused,
             LibraryError::TooManyCollections(_) | LibraryError::NotesFull => FailureKind::NoSpace,
             ref full if full.is_full_disk() => FailureKind::NoSpace,

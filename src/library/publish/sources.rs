@@ -44,7 +44,10 @@ pub(super) struct Plan {
 pub(super) fn plan(library: &Library, request: &AddRequest) -> Result<Plan, LibraryError> {
     let mut paths = Vec::new();
     for path in &request.paths {
-        let real = fs::canonicalize(path).map_err(|error| LibraryError::io(path, error))?;
+        let real = match fs::canonicalize(path) {
+            Err(_) if was_shared(library, path)? => return Err(LibraryError::Away { path: path.clone() }),
+            real => real.map_err(|error| LibraryError::io(path, error))?,
+        };
         let metadata = fs::metadata(&real).map_err(|error| LibraryError::io(path, error))?;
         let refuse = |why| Err(LibraryError::Refused { path: path.clone(), why });
         if !metadata.is_dir() && !metadata.is_file() {
@@ -85,6 +88,10 @@ pub(super) fn plan(library: &Library, request: &AddRequest) -> Result<Plan, Libr
     let places = sources.iter().map(|source| (source.at.clone(), source.path.clone()));
     library.remember(&own, places)?;
     Ok(Plan { own, sources })
+}
+
+fn was_shared(library: &Library, path: &Path) -> Result<bool, LibraryError> {
+    Ok(library.shared()?.iter().any(|(.., sources)| sources.values().any(|source| source == path)))
 }
 
 /// Where this file or folder was put before, or `wanted`, or the next name that is free.
