@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io,
     ops::{ControlFlow, Range},
 };
 
@@ -195,9 +194,9 @@ impl Blob {
                 Ok(bytes) => return Ok(bytes),
                 Err(ProofError::Data { offset }) => self.next_source(offset)?,
                 Err(ProofError::Outboard { offset }) => self.heal(offset)?,
-                Err(ProofError::Io(error)) => {
+                Err(ProofError::Io { offset, error }) => {
                     log::warn!("cannot read {}: {error}", self.id);
-                    self.next_source(range.start)?;
+                    self.next_source(offset)?;
                 }
             }
         }
@@ -243,10 +242,4 @@ pub(super) fn is_groups(range: &Range<u64>, size: u64) -> bool {
         && range.end - range.start <= DATA_BYTES
         && range.start.is_multiple_of(GROUP_BYTES)
         && (range.end.is_multiple_of(GROUP_BYTES) || range.end == size)
-}
-
-impl From<io::Error> for ProofError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }

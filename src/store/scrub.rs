@@ -17,7 +17,7 @@ use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fault, Store, StoreError,
+    Fault, Store, StoreError, Verified,
     errors::at,
     record::{FIRST, Location, Record, encode},
     tree::{ProofError, Tree},
@@ -150,9 +150,9 @@ impl Store {
     fn scrub_range(&self, record: &Record, range: Range<u64>, damaged: &mut u64) -> Result<u64, StoreError> {
         let tree = Tree::new(&record.id, record.size);
         let outboard = self.open_outboard(&record.id, &tree);
-        let (mut bytes, mut seen, mut is_bad) = (FILE_BYTES, Vec::new(), false);
+        let (mut bytes, mut seen, mut is_bad) = (0, Vec::new(), false);
         for location in &record.locations {
-            if matches!(location.fault, Some(Fault::Changed | Fault::Damaged)) {
+            if matches!(location.fault, Some(Fault::Changed | Fault::Damaged)) || self.is_away(location) {
                 continue;
             }
             let Some((file, inode)) = self.open_location(location).ok().and_then(|file| {
@@ -170,13 +170,14 @@ impl Store {
                     match read_from_disk(&tree, &file, outboard.as_ref(), &range) {
                         Ok(()) => None,
                         Err(ProofError::Data { offset }) => Some(offset),
-                        Err(ProofError::Io(error)) => {
+                        Err(ProofError::Io { offset, error }) => {
                             log::warn!("cannot read {}: {error}", self.roots().path(location).display());
-                            Some(range.start)
+                            Some(offset)
                         }
                         Err(ProofError::Outboard { .. }) => {
                             log::warn!("the outboard of {} is missing or damaged; it is built again", record.id);
-                            self.verify(&record.id, &mut |_| ControlFlow::Continue(()))?;
+                            let verified = self.verify(&record.id, &mut |_| ControlFlow::Continue(()))?;
+                            *damaged += u64::from(matches!(verified, Verified::Bad { fault: Fault::Damaged, .. }));
                             return Ok(bytes + record.size * record.locations.len() as u64);
                         }
                     }
@@ -187,15 +188,15 @@ impl Store {
                 None => self.set_fault(&record.id, location, None)?,
                 Some(offset) => {
                     is_bad = true;
-                    *damaged += u64::from(known.is_none());
-                    self.found_bad(&record.id, record.size, location, offset)?;
+                    let fault = self.found_bad(&record.id, record.size, location, offset)?;
+                    *damaged += u64::from(known.is_none() && fault == Fault::Damaged);
                 }
             }
         }
         if is_bad && let Some(record) = self.0.index.record(&record.id)?.filter(Record::is_available) {
             self.name_again(record.lost_names().collect());
         }
-        Ok(bytes)
+        Ok(bytes.max(FILE_BYTES))
     }
 
     /// Writes down that a file is bad, and where.

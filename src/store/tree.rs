@@ -22,14 +22,11 @@ pub(super) struct Tree {
 #[derive(Debug)]
 pub(super) enum ProofError {
     /// The file near this byte does not hash to the blob's id.
-    Data {
-        offset: u64,
-    },
-    /// The outboard near this byte of the blob is missing or wrong.
-    Outboard {
-        offset: u64,
-    },
-    Io(io::Error),
+    Data { offset: u64 },
+    /// The disk does not give the file near this byte.
+    Io { offset: u64, error: io::Error },
+    /// The outboard near this byte of the blob is missing, wrong, or not given by the disk.
+    Outboard { offset: u64 },
 }
 
 /// An encoded range that was found right: what to write where. Nothing was copied.
@@ -80,7 +77,7 @@ impl Tree {
                     let wrong = ProofError::Outboard { offset: node.chunk_range().start.to_bytes() };
                     let mut pair = [0; PAIR];
                     let Some((file, offset)) = outboard.zip(self.pair_offset(node)) else { return Err(wrong) };
-                    if !read_exact(file, &mut pair, offset)? || !parent_is(&hash, &pair, is_root) {
+                    if file.read_exact_at(&mut pair, offset).is_err() || !parent_is(&hash, &pair, is_root) {
                         return Err(wrong);
                     }
                     push(&mut expected, &pair, left, right);
@@ -90,8 +87,12 @@ impl Tree {
                 }
                 BaoChunk::Leaf { start_chunk, size, is_root, .. } => {
                     let (group, offset) = (take(&mut rest, size), start_chunk.to_bytes());
-                    if !read_exact(data, group, offset)? || !leaf_is(&hash, start_chunk, group, is_root) {
-                        return Err(ProofError::Data { offset });
+                    match data.read_exact_at(group, offset) {
+                        Ok(()) if leaf_is(&hash, start_chunk, group, is_root) => {}
+                        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                            return Err(ProofError::Io { offset, error });
+                        }
+                        _ => return Err(ProofError::Data { offset }),
                     }
                 }
             }
@@ -185,13 +186,4 @@ pub(super) fn group_hash(start: u64, bytes: &[u8], is_root: bool) -> [u8; 32] {
         return *blake3::hash(bytes).as_bytes();
     }
     blake3::Hasher::new().set_input_offset(start).update(bytes).finalize_non_root()
-}
-
-/// False if the file ends before.
-fn read_exact(file: &File, buffer: &mut [u8], offset: u64) -> Result<bool, ProofError> {
-    match file.read_exact_at(buffer, offset) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(ProofError::Io(error)),
-    }
 }
