@@ -6,11 +6,12 @@ use std::{
     fs,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
+    process::Command,
 };
 
 use support::{
     netns::Host,
-    node::{Nodes, files_below},
+    node::{Nodes, Place, files_below},
 };
 
 /// What the repair of one byte may cost on the wire: its group of 64 KiB, proofs, and what the nodes have to say beside.
@@ -112,4 +113,28 @@ fn what_rots_at_its_publisher_comes_back_from_a_mirror() {
     assert!(fs::read(shared.join("b.pdf")).unwrap() == rotten, "the owner's file is the owner's");
     let names: Vec<_> = files_below(&publisher.library()).into_keys().collect();
     assert_eq!(names, [Path::new("Copied/a.pdf"), Path::new("Shared/b.pdf")], "nothing else came");
+}
+
+#[test]
+fn what_the_disk_does_not_give_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, books) = (Place::here(folder.path()), folder.path().join("Books"));
+    fs::create_dir(&books).unwrap();
+    fs::write(books.join("book"), content(3 << 20)).unwrap();
+    place.ok(&["add", "--copy", books.to_str().unwrap()]);
+    let copy = folder.path().join("node/library/Books/book");
+    // Reads of this one file fail, from the third on.
+    let verify = place.command(&["--json", "verify"]);
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=read,pread64:error=EIO:when=3+", "-P"]).arg(&copy);
+    traced.arg(verify.get_program()).args(verify.get_args());
+    traced.envs(verify.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let output = traced.output().expect("NOT CHECKED: this test needs strace");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(7), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("\"fault\":\"damaged\"") && said.contains("\"ranges\":[{\"start\":"), "{said}");
+    assert!(place.json(&["ls"])[0]["held_items"] == 0, "it is not counted");
+    // It was the cable.
+    place.ok(&["verify"]);
+    assert!(place.json(&["ls"])[0]["held_items"] == 1, "it counts again");
 }

@@ -17,7 +17,7 @@ use crate::{
     library::{AddEvent, AddReport, AddRequest, Events, Library, LibraryError, Remove, Summary, Words},
     limits::control,
     network::identity::Keypair,
-    store::{Options, Store, StoreError, Verified},
+    store::{BlobState, Options, Store, StoreError, Verified},
 };
 
 /// The file of the node's key, in the data folder.
@@ -106,7 +106,7 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
             edit(library, &name, words, on_reply)
         }
         Request::Get { id } => get(library.store(), &id, on_reply),
-        Request::Verify { ids } => verify(library.store(), &ids, on_reply),
+        Request::Verify { ids } => verify(library, &ids, on_reply),
         Request::Doctor => {
             let mut told = Ok(());
             library.restore(&mut |path| {
@@ -114,7 +114,7 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
                     told = on_reply(Reply::Found { path: text(path) });
                 }
             })?;
-            told.and_then(|()| verify(library.store(), &[], on_reply))
+            told.and_then(|()| verify(library, &[], on_reply))
         }
         Request::Status => Err(OpError::new(FailureKind::Failed, "only a running node has a state")),
     }
@@ -249,13 +249,14 @@ fn get(store: &Store, id: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
     Ok(())
 }
 
-fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {
+fn verify(library: &Library, ids: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {
+    let store = library.store();
     let ids = match ids {
         [] => all_ids(store)?,
         ids => ids.iter().map(|id| resolve(store, id)).collect::<Result<_, _>>()?,
     };
     let total_bytes = Some(total_bytes(store, &ids)?);
-    let (mut blobs, mut bytes, mut damaged) = (0, 0, 0);
+    let (mut blobs, mut bytes, mut damaged, mut has_changed) = (0, 0, 0, false);
     let mut pace = Pace::default();
     for id in ids {
         // One that was removed meanwhile, or is still being fetched, is not missed.
@@ -275,8 +276,12 @@ fn verify(store: &Store, ids: &[String], on_reply: OnReply<'_>) -> Result<(), Op
         blobs += 1;
         bytes += info.size;
         damaged += u64::from(fault.is_some());
+        has_changed |= fault.is_some() == (info.state == BlobState::Complete);
         let paths = info.paths.iter().map(|path| text(path)).collect();
         on_reply(Reply::Verified { id: id.to_string(), size_bytes: info.size, paths, fault, ranges })?;
+    }
+    if has_changed {
+        library.rescan()?;
     }
     on_reply(Reply::Checked { blobs, bytes, damaged })
 }
