@@ -127,9 +127,7 @@ impl Store {
             }
             Some(record)
         });
-        if fault.is_some() {
-            self.tell_fault();
-        }
+        self.tell_fault();
         changed
     }
 }

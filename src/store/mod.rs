@@ -290,8 +290,8 @@ impl Store {
         std::mem::take(&mut *self.0.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Becomes ready whenever a file was found missing, changed or damaged since it was last asked: while it was read for a
-    /// reader or a peer, or by [`Store::verify`].
+    /// Becomes ready whenever a file was found missing, changed, damaged or good again since it was last asked: while it was
+    /// read for a reader or a peer, or by [`Store::verify`] or [`Store::scrub`].
     pub fn faults(&self) -> Receiver<()> {
         self.0.faults.1.clone()
     }
