@@ -7,9 +7,12 @@ SHARE ?=
 ARGS ?=
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/allibrary
 DENY_VERSION = 0.20.2
+FUZZ_VERSION = 0.13.2
+# How long each fuzz target runs
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,11 +37,20 @@ fixture: tools ## Make the data folder of today's format that the tests keep aga
 
 check: tools fmt clippy doc deny no-tokio-runtime test ## All that a change must pass
 
-check-long: check bench ## What takes longer than a check may: large files, the figures
+check-long: check bench fuzz ## What takes longer than a check may: large files, the figures, fuzzing
 	$(CARGO) test --locked --profile long -- --ignored
+
+# The toolchain is the stable one, which has coverage for the fuzzer, but no sanitizers.
+fuzz: tools ## Feed each fuzz target for FUZZ_SECONDS, from the committed seeds on
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked --version $(FUZZ_VERSION) cargo-fuzz
+	@set -e; for target in $$($(CARGO) fuzz list); do \
+	mkdir -p fuzz/corpus/$$target; echo "$$target, for $(FUZZ_SECONDS) s"; \
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+	-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=1024 -verbosity=0; done
 
 fmt:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

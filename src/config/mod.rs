@@ -6,6 +6,8 @@
 
 mod address;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod hours;
 mod keys;
 mod load;

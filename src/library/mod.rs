@@ -15,6 +15,8 @@ mod editions;
 mod error;
 mod evict;
 pub mod follow;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod item;
 mod legacy;
 mod manifest;

@@ -85,13 +85,13 @@ impl Notes {
         Ok(notes.map(|notes| (notes.first.key, notes)))
     }
 
-    fn from_bytes(body: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(body: &[u8]) -> Option<Self> {
         let (first, rest) = postcard::take_from_bytes(body).ok()?;
         let words = if rest.is_empty() { BTreeMap::new() } else { decode(rest).ok()? };
         Some(Self { first, words })
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         [encode(&self.first), encode(&self.words)].concat()
     }
 

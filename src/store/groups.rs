@@ -63,7 +63,7 @@ impl Groups {
     pub(super) fn to_bytes(&self, id: &ContentId) -> Vec<u8> {
         let mut bytes = self.size.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.bits);
-        let sum = checksum(id, &bytes);
+        let sum = Self::checksum(id, &bytes);
         bytes.extend_from_slice(&sum);
         bytes
     }
@@ -73,15 +73,15 @@ impl Groups {
         let (size, bits) = body.split_first_chunk::<8>()?;
         let mut groups = Self::none(0);
         groups.size = u64::from_le_bytes(*size);
-        let fits = bits.len() as u64 == groups.len().div_ceil(8) && *sum == checksum(id, body);
+        let fits = bits.len() as u64 == groups.len().div_ceil(8) && *sum == Self::checksum(id, body);
         groups.bits = bits.to_vec();
         groups.count = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
         fits.then_some(groups)
     }
-}
 
-fn checksum(id: &ContentId, bytes: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new().update(&id.0).update(bytes).finalize().as_bytes()
+    pub(super) fn checksum(id: &ContentId, bytes: &[u8]) -> [u8; 32] {
+        *blake3::Hasher::new().update(&id.0).update(bytes).finalize().as_bytes()
+    }
 }
 
 #[cfg(test)]

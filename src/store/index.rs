@@ -50,7 +50,7 @@ pub(super) const SCHEMA: u32 = 2;
 /// Held what the library now keeps in files: see [`super::legacy`].
 const SCHEMA_1: u32 = 1;
 
-type Page = Vec<Record>;
+pub(super) type Page = Vec<Record>;
 /// Encoded pages that are to be written together.
 type Pending = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -39,6 +39,8 @@ mod database;
 mod download;
 mod errors;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod groups;
 mod hash;
 mod import;

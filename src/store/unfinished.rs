@@ -38,7 +38,7 @@ impl Noted {
         [&self.id.0[..], &self.root.to_be_bytes(), &self.path].concat()
     }
 
-    fn from_key(key: &[u8]) -> Option<Self> {
+    pub(super) fn from_key(key: &[u8]) -> Option<Self> {
         let (id, rest) = key.split_first_chunk()?;
         let (root, path) = rest.split_first_chunk()?;
         Some(Self { id: ContentId(*id), root: u32::from_be_bytes(*root), path: path.to_vec() })

@@ -11,6 +11,8 @@
 
 mod cache;
 mod engine;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod link;
 mod packet;
 mod sockets;

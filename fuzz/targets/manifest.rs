@@ -1,0 +1,6 @@
+//! Manifests on a bad disk.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| allibrary::library::fuzz::manifest(data));

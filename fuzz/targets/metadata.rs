@@ -1,0 +1,6 @@
+//! Books of all formats.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| allibrary::library::fuzz::metadata(data));

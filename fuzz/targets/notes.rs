@@ -1,0 +1,6 @@
+//! The notes of a collection.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| allibrary::library::fuzz::notes(data));

@@ -1,0 +1,6 @@
+//! Pages of a manifest, from a peer.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| allibrary::library::fuzz::page(data));

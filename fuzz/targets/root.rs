@@ -1,0 +1,6 @@
+//! Signed roots, from a peer.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| allibrary::library::fuzz::root(data));
