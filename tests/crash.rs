@@ -373,29 +373,38 @@ impl<'a> Publisher<'a> {
         }
         let in_place = self.place.folder.join(IN_PLACE);
         let known = check_bytes(&self.place, |path| Path::new(path).starts_with(&in_place));
-        let listed: BTreeSet<&String> = self.shelves.values().flat_map(|shelf| shelf.files.values()).collect();
-        let unlisted: Vec<_> = known.iter().filter(|id| !listed.contains(id)).collect();
-        assert!(unlisted.is_empty(), "left behind in the index: {unlisted:?} by {done}");
-        check_tidy(&self.place, &self.shelves[COPIES].files, COPIES, &listed, done);
+        let listed = self.shelves.values().flat_map(|shelf| shelf.files.values().cloned()).collect();
+        let copies = &self.shelves[COPIES].files;
+        let is_right = |path: &str, id: &str| {
+            let below = path.strip_prefix(COPIES).and_then(|path| path.strip_prefix('/'));
+            below.and_then(|path| copies.get(path)).is_some_and(|listed| listed == id)
+        };
+        check_tidy(&self.place, &known, &listed, is_right, done);
     }
 }
 
-/// Nothing is left behind: no file of the library that its collection does not list, no outboard of a blob that nobody
-/// lists, no draft, no temporary file.
-fn check_tidy(place: &Place, files: &Files, folder: &str, listed: &BTreeSet<&String>, done: &str) {
+/// Nothing is left behind: nothing of what nobody lists is `known` to the index, stands in the library, has an outboard or is
+/// half fetched; there is no draft and no temporary file; and what stands in the library `is_right` there.
+fn check_tidy(
+    place: &Place,
+    known: &[String],
+    listed: &BTreeSet<String>,
+    is_right: impl Fn(&str, &str) -> bool,
+    done: &str,
+) {
     let data = place.folder.join("node");
-    let library: Files = files_in(&data.join("library"));
-    let wanted: Files = files.iter().map(|(path, id)| (format!("{folder}/{path}"), id.clone())).collect();
-    let left: Vec<_> = library.iter().filter(|(path, id)| wanted.get(*path) != Some(id)).collect();
+    let left: Vec<_> = known.iter().filter(|id| !listed.contains(*id)).collect();
+    assert!(left.is_empty(), "left behind in the index: {left:?} by {done}");
+    let library = files_in(&data.join("library"));
+    let left: Vec<_> = library.iter().filter(|(path, id)| !listed.contains(*id) || !is_right(path, id)).collect();
     assert!(left.is_empty(), "left behind in the library: {left:?} by {done}");
     let names = |below: &str| support::node::files_below(&data.join(below)).into_keys().collect::<Vec<_>>();
-    for outboard in names("outboard") {
-        let id = outboard.file_stem().unwrap().to_str().unwrap().to_owned();
-        assert!(listed.contains(&id), "left behind: {outboard:?} by {done}");
+    for name in names("outboard").into_iter().chain(names("incoming")) {
+        let id = name.file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(listed.contains(&id), "left behind: {name:?} by {done}");
     }
     let drafts = names("collections").into_iter().filter(|name| name.extension().is_some_and(|it| it == "draft"));
-    let left: Vec<_> = names("incoming").into_iter().chain(drafts).collect();
-    assert!(left.is_empty(), "left behind: {left:?} by {done}");
+    assert_eq!(drafts.collect::<Vec<_>>(), [""; 0].map(PathBuf::from), "left behind by {done}");
 }
 
 /// A node that mirrors another, whose power is never cut.
@@ -548,7 +557,10 @@ impl<'a> Mirror<'a> {
             assert!(holds(&self.disk_library().join(path), id), "wrong bytes: {path} is not {id}");
         }
         (self.held, self.version) = (held, version);
-        check_bytes(&self.place, |_| false);
+        let known = check_bytes(&self.place, |_| false);
+        let items = if version > 0 { self.place.json(&["ls", BOOKS]) } else { Vec::new() };
+        let listed = items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect();
+        check_tidy(&self.place, &known, &listed, |_, _| true, "mirroring");
     }
 
     fn disk_library(&self) -> PathBuf {

@@ -162,17 +162,15 @@ impl Library {
         }
         let folder = self.choose_folder(&key, &root.name)?;
         let sealed = draft.seal(root_bytes, &folder)?;
-        let over = self.keep_withdrawn(&key, Some(sealed.open()?))?;
+        self.keep_withdrawn(&key, &folder, Some(sealed.open()?))?;
         sealed.install(&self.manifest_path(&key, "manifest"))?;
-        let files = over.iter().flat_map(|old| editions::files_of(self, &folder, old));
-        self.store.remove(&files.collect::<Vec<_>>())?;
         self.list(root, &folder, self.count(&key)?)?;
         Ok(Adopted::Newest)
     }
 
-    /// Writes down what of the present version and of the kept items is held and not offered in `new`. Returns the kept
-    /// items whose place others took.
-    fn keep_withdrawn(&self, key: &CollectionKey, new: Option<Manifest>) -> Result<Vec<Item>, LibraryError> {
+    /// Writes down what of the present version and of the kept items is held and not offered in `new`. The files of kept
+    /// items whose place others took go before.
+    fn keep_withdrawn(&self, key: &CollectionKey, folder: &str, new: Option<Manifest>) -> Result<(), LibraryError> {
         let mut over = Vec::new();
         let (mut old, mut kept, mut new) = (Items::of(self.manifest(key)?), Items::of(self.kept(key)?), Items::of(new));
         let mut builder = Builder::create(self.manifest_path(key, "kept.draft"))?;
@@ -197,8 +195,9 @@ impl Library {
                 builder.push(&item)?;
             }
         }
-        self.install_kept(key, builder)?;
-        Ok(over)
+        let files = over.iter().flat_map(|old| editions::files_of(self, folder, old));
+        self.store.remove(&files.collect::<Vec<_>>())?;
+        self.install_kept(key, builder)
     }
 
     fn install_kept(&self, key: &CollectionKey, builder: Builder) -> Result<(), LibraryError> {

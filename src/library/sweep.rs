@@ -8,8 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Library, LibraryError, editions, names, publish::copy_path, state::Record};
-use crate::content::{CollectionKey, ContentId};
+use super::{Item, Library, LibraryError, editions, names, publish::copy_path, state::Record};
+use crate::{
+    content::{CollectionKey, ContentId},
+    store::StoreError,
+};
 
 /// A collection in which work was cut short, and what it lists.
 struct Marked {
@@ -68,16 +71,37 @@ impl Library {
         if self.record(key).is_none() {
             return Ok(());
         }
-        let at_work = self.count_work(key, unfinished);
-        self.put_record(key, |record| record.unfinished = at_work > 0)
+        self.count_work(key, unfinished);
+        // Whoever writes last sees how many there are then.
+        self.put_record(key, |record| record.unfinished = self.lock().at_work.get(key).is_some_and(|count| *count > 0))
     }
 
-    /// How many are at work on a collection, now that one more is, or one less.
-    pub(super) fn count_work(&self, key: &CollectionKey, begins: bool) -> usize {
+    /// Takes away what came of items, or of their download, that were withdrawn or refused while they came.
+    pub(super) fn drop_unlisted(&self, key: &CollectionKey, items: &[Item]) -> Result<(), LibraryError> {
+        // No version comes between the look and the removal.
+        let _writing = self.start_writing();
+        let (mut lists, notes) = ([self.manifest(key)?, self.kept(key)?], self.notes(key)?);
+        for item in items {
+            let mut is_listed = false;
+            for list in lists.iter_mut().flatten() {
+                is_listed |= list.item(&item.path)?.is_some_and(|listed| listed.id == item.id);
+            }
+            if !is_listed || notes.is_unwanted(&item.path) {
+                self.store.remove(&editions::files_of(self, &notes.record().folder, item).collect::<Vec<_>>())?;
+                match self.store.discard(&item.id) {
+                    Ok(()) | Err(StoreError::Busy(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts that one more is at work on a collection, or one less.
+    pub(super) fn count_work(&self, key: &CollectionKey, begins: bool) {
         let mut state = self.lock();
         let at_work = state.at_work.entry(*key).or_default();
         *at_work = if begins { *at_work + 1 } else { at_work.saturating_sub(1) };
-        *at_work
     }
 
     /// The files of these collections that nobody lists, and those that are not under their own name.

@@ -1,51 +1,29 @@
 //! Fetching what is missing from one peer.
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use smol::channel::Receiver;
 
 use super::{
     Connect, FollowEnd, Follower, Peer,
     progress::Handle,
-    scan::{Cursor, Found, Full, Want, make_way, scan, settle},
+    scan::{Cursor, Found, Full, Lane, Want, make_way, scan, settle},
 };
 use crate::{
     clock,
     content::CollectionKey,
     library::{Item, LibraryError, Summary, wait::with},
-    limits::{
-        follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS, SMALL_WANTS},
-        transfer::SMALL_BYTES,
-    },
+    limits::follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
     status::NoticeLevel,
     store::{StoreError, WriteError},
     transfer::{FetchError, Pace, SmallWant, fetch_blob, fetch_small},
     wire::blob,
 };
-
-/// What a lane carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Files that are verified as a whole, many at a time.
-    Small,
-    /// Larger ones, one at a time.
-    Large,
-}
-
-impl Lane {
-    /// Blobs asked for in one go.
-    pub fn wants(self) -> usize {
-        match self {
-            Self::Small => SMALL_WANTS,
-            Self::Large => 1,
-        }
-    }
-
-    /// Whether an item goes on this lane.
-    pub fn takes(self, item: &Item) -> bool {
-        (item.size <= SMALL_BYTES) == (self == Self::Small)
-    }
-}
 
 /// Why a pass stopped early.
 enum Stop {
@@ -78,6 +56,7 @@ pub(super) async fn run<C: Connect>(
         full: None,
         unkept: None,
         handle: None,
+        marked: BTreeSet::new(),
         done,
     };
     let (mut pause, mut first) = (None, true);
@@ -92,6 +71,9 @@ pub(super) async fn run<C: Connect>(
         let states = runner.states();
         let keys: Vec<CollectionKey> = states.keys().copied().collect();
         let stop = runner.pass(&keys).await;
+        if stop.is_ok() && !runner.again {
+            runner.unmark().await;
+        }
         runner.handle = None;
         runner.tell(stop.is_ok());
         if runner.fetched || (first && !keys.is_empty()) {
@@ -129,6 +111,12 @@ pub(super) async fn run<C: Connect>(
 /// Version and items held of a collection, and how often files were looked for that turned out to be bad.
 type Seen = (u64, u64, u64);
 
+/// What the library could not do is tried again later.
+fn not_now(what: &str, error: &LibraryError) -> Stop {
+    log::warn!("{what}: {error}");
+    Stop::After(Duration::from_millis(RETRY_MAX_MS))
+}
+
 struct Runner<'a, C: Connect> {
     follower: &'a Arc<Follower>,
     peer: &'a Peer<C>,
@@ -142,6 +130,8 @@ struct Runner<'a, C: Connect> {
     full: Option<Full>,
     /// Why something that came in this pass could not be kept.
     unkept: Option<String>,
+    /// Collections that are noted as having files come: until a pass left nothing out.
+    marked: BTreeSet<CollectionKey>,
     /// The transfer that people are shown.
     handle: Option<(CollectionKey, Arc<Handle>)>,
     /// Collections where nothing was left to be done, and how they were then.
@@ -172,27 +162,49 @@ impl<C: Connect> Runner<'_, C> {
             let (follower, lane, all) = (Arc::clone(self.follower), self.lane, keys.to_vec());
             let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
             cursor = at;
-            let Found { wants, collection, again, full } = found.map_err(|error| {
-                log::warn!("looking for what is missing: {error}");
-                Stop::After(Duration::from_millis(RETRY_MAX_MS))
-            })?;
+            let found = found.map_err(|error| not_now("looking for what is missing", &error));
+            let Found { wants, collection, again, full } = found?;
             self.again |= again | full.is_some();
             self.full = full.or(self.full);
             let Some(summary) = collection else { return Ok(()) };
             let handle = self.handle(&summary);
+            self.mark(summary.key).await?;
+            let items: Vec<Item> = wants.iter().map(|want| want.item.clone()).collect();
             let wants = self.make_way(&summary, wants).await?;
-            match self.lane {
+            let fetched = match self.lane {
                 Lane::Small => {
                     let _place = self.follower.small_lanes.acquire().await;
-                    self.fetch_small(&summary.key, wants, &handle).await?;
+                    self.fetch_small(&summary.key, wants, &handle).await
                 }
                 Lane::Large => {
                     let _place = self.follower.large_lanes.acquire().await;
-                    for want in wants {
-                        self.fetch_large(&summary.key, want, &handle).await?;
-                    }
+                    self.fetch_large(&summary.key, wants, &handle).await
                 }
-            }
+            };
+            // A version may have come meanwhile that does not list them.
+            with(&self.follower.library, move |library| library.drop_unlisted(&summary.key, &items))
+                .await
+                .map_err(|error| not_now("putting in order what came", &error))?;
+            fetched?;
+        }
+    }
+
+    /// Writes down that files of a collection are coming. If this is cut short, the next start looks for what nobody lists.
+    async fn mark(&mut self, key: CollectionKey) -> Result<(), Stop> {
+        if self.marked.insert(key) {
+            let marked = with(&self.follower.library, move |library| library.set_unfinished(&key, true)).await;
+            marked.map_err(|error| not_now("noting that files are coming", &error))?;
+        }
+        Ok(())
+    }
+
+    async fn unmark(&mut self) {
+        let marked = mem::take(&mut self.marked);
+        let done = with(&self.follower.library, move |library| {
+            marked.iter().try_for_each(|key| library.set_unfinished(key, false))
+        });
+        if let Err(error) = done.await {
+            log::warn!("noting that files have come: {error}");
         }
     }
 
@@ -213,10 +225,7 @@ impl<C: Connect> Runner<'_, C> {
         let made = with(&self.follower.library, move |library| {
             wants.iter().try_for_each(|want| make_way(library, &summary, &want.item, &want.to)).map(|()| wants)
         });
-        made.await.map_err(|error| {
-            log::warn!("making way for a new edition: {error}");
-            Stop::After(Duration::from_millis(RETRY_MAX_MS))
-        })
+        made.await.map_err(|error| not_now("making way for a new edition", &error))
     }
 
     async fn stream(&mut self) -> Result<(C::Stream, Pace), Stop> {
@@ -259,7 +268,14 @@ impl<C: Connect> Runner<'_, C> {
         stop
     }
 
-    async fn fetch_large(&mut self, key: &CollectionKey, want: Want, handle: &Arc<Handle>) -> Result<(), Stop> {
+    async fn fetch_large(&mut self, key: &CollectionKey, wants: Vec<Want>, handle: &Arc<Handle>) -> Result<(), Stop> {
+        for want in wants {
+            self.fetch_one(key, want, handle).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch_one(&mut self, key: &CollectionKey, want: Want, handle: &Arc<Handle>) -> Result<(), Stop> {
         let Item { id, size, .. } = want.item;
         handle.item(want.item.label());
         let (mut stream, mut pace) = self.stream().await?;

@@ -32,8 +32,8 @@ use smol::{
 
 use self::{
     claims::Claims,
-    lane::Lane,
     progress::{Notices, Transfers},
+    scan::Lane,
 };
 use super::Library;
 use crate::{

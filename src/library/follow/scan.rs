@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Follower, claims::Claim, lane::Lane};
+use super::{Follower, claims::Claim};
 use crate::{
     content::{CollectionKey, ContentId},
     library::{
@@ -10,6 +10,7 @@ use crate::{
         manifest::{Items, Manifest},
         names,
     },
+    limits::{follow::SMALL_WANTS, transfer::SMALL_BYTES},
     status::NoticeLevel,
     store::{BlobState, Fault, LibraryPath, StoreError},
 };
@@ -29,6 +30,30 @@ impl Full {
             StoreError::OverQuota { .. } => Some(Self::Quota),
             _ => None,
         }
+    }
+}
+
+/// What a lane carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Files that are verified as a whole, many at a time.
+    Small,
+    /// Larger ones, one at a time.
+    Large,
+}
+
+impl Lane {
+    /// Blobs asked for in one go.
+    pub fn wants(self) -> usize {
+        match self {
+            Self::Small => SMALL_WANTS,
+            Self::Large => 1,
+        }
+    }
+
+    /// Whether an item goes on this lane.
+    pub fn takes(self, item: &Item) -> bool {
+        (item.size <= SMALL_BYTES) == (self == Self::Small)
     }
 }
 

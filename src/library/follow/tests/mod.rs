@@ -106,7 +106,9 @@ fn slowed(mut near: UnixStream) -> io::Result<UnixStream> {
     smol::spawn(async move { drop(smol::io::copy(&mut asking, &mut asked).await) }).detach();
     let drops = async move {
         let mut drop = [0; 2048];
-        while middle.read_exact(&mut drop).await.is_ok() && near.write_all(&drop).await.is_ok() {
+        while let Ok(len @ 1..) = middle.read(&mut drop).await
+            && near.write_all(&drop[..len]).await.is_ok()
+        {
             smol::Timer::after(Duration::from_millis(50)).await;
         }
     };

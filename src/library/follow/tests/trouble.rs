@@ -74,6 +74,24 @@ fn a_quota_is_kept_and_what_was_withdrawn_makes_room_by_last_use() {
 }
 
 #[test]
+fn what_is_withdrawn_or_refused_while_it_comes_does_not_stay() {
+    let book = || Remove::Path("b".to_owned());
+    for (is_withdrawn, what, left) in [(true, book(), 1), (false, book(), 1), (false, Remove::Collection, 0)] {
+        let (a, b) = (Node::new(1), Node::new(2));
+        let large = "x".repeat(68_000);
+        let key = a.add(&library_of(a.folder.path(), &[("a", "1"), ("b", &large)])).collection.key;
+        let following = b.follow(Link { is_slow: true, ..Link::to(&a) });
+        until("it is coming", || b.library.store().begun().len() == 1 && b.files().len() == 1);
+        assert!(b.library.record(&key).unwrap().unfinished, "the next start would look for it");
+        if is_withdrawn { &a } else { &b }.library.remove(&key, &what).unwrap();
+        until("B knows", || !is_withdrawn || b.mirror("Books").is_some_and(|it| it.version == 2));
+        until("nothing is left of it", || b.library.store().info(&ContentId::of(large.as_bytes())).unwrap().is_none());
+        until("its file is gone too", || b.files().len() == left);
+        following.stop();
+    }
+}
+
+#[test]
 fn what_has_no_room_holds_up_nothing_else() {
     let (a, b) = (Node::new(1), Node::new(2));
     let books = library_of(a.folder.path(), &[("b", &"x".repeat(LARGE)), ("c", "1")]);
