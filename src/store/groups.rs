@@ -73,10 +73,14 @@ impl Groups {
         let (size, bits) = body.split_first_chunk::<8>()?;
         let mut groups = Self::none(0);
         groups.size = u64::from_le_bytes(*size);
-        let fits = bits.len() as u64 == groups.len().div_ceil(8) && *sum == Self::checksum(id, body);
+        if bits.len() as u64 != groups.len().div_ceil(8) || *sum != Self::checksum(id, body) {
+            return None;
+        }
         groups.bits = bits.to_vec();
         groups.count = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
-        fits.then_some(groups)
+        // A bit behind the last group would count as one.
+        let of_groups = (0..groups.len()).filter(|group| groups.has(*group)).count() as u64;
+        (of_groups == groups.count).then_some(groups)
     }
 
     pub(super) fn checksum(id: &ContentId, bytes: &[u8]) -> [u8; 32] {
@@ -115,6 +119,9 @@ mod tests {
         let bytes = groups.to_bytes(&id);
         assert_eq!(Groups::from_bytes(&id, &bytes), Some(groups));
         assert_eq!(Groups::from_bytes(&ContentId::of(b"y"), &bytes), None);
+        let mut stray = Groups::none(3 * GROUP_BYTES);
+        stray.bits[0] |= 1 << 3;
+        assert_eq!(Groups::from_bytes(&id, &stray.to_bytes(&id)), None);
         for at in 0..bytes.len() {
             let mut wrong = bytes.clone();
             wrong[at] ^= 1;
