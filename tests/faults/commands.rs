@@ -22,6 +22,7 @@ const DONE: i32 = 0;
 const NO_SPACE: i32 = 8;
 
 fn full_disk(rounds: u32) {
+    let _turn = super::turn();
     let mut rng = super::seeded();
     let folder = tempfile::tempdir().unwrap();
     let place = Place::here(folder.path()).with("ALLIBRARY_MIRROR_RESERVE", "0");

@@ -17,7 +17,7 @@ use std::{
     os::{fd::AsFd, unix::process::ExitStatusExt},
     path::Path,
     process::{Command, Stdio},
-    sync::mpsc,
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -42,6 +42,7 @@ proptest! {
 
     #[test]
     fn a_store_does_what_a_naive_one_does(list in ops(40)) {
+        let _turn = turn();
         let folder = tempfile::tempdir().unwrap();
         let (place, mut model) = (Place::new(folder.path()), Model::new());
         run(&place, &list, &mut |at, outcome| model.learn(&list[at], Some(outcome)).unwrap());
@@ -165,6 +166,12 @@ impl Fault {
     }
 }
 
+/// One test at a time: a process that another one starts would hold the lock of an open store for a moment.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Looks whether faults can be had, and tells the seed.
 fn seeded() -> Rng {
     let traced = Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).output();
@@ -185,6 +192,7 @@ fn traced(fault: &Fault, trace: &Path) -> Command {
 }
 
 fn faults(rounds: u32) {
+    let _turn = turn();
     let mut rng = seeded();
     let mut bytes = [0; 32];
     rng.fill(&mut bytes);
