@@ -15,7 +15,7 @@ fn a_disk_that_gets_full_is_no_other_error() {
 #[test]
 #[ignore = "takes minutes"]
 fn a_disk_that_gets_full_at_many_calls_is_no_other_error() {
-    full_disk(600);
+    full_disk(200);
 }
 
 const DONE: i32 = 0;
