@@ -2,7 +2,7 @@
 
 use std::{fs, fs::File, ops::ControlFlow};
 
-use allibrary::store::{BlobState, Options, Store};
+use allibrary::store::{BlobState, LibraryPath, Options, Store};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 #[test]
@@ -15,11 +15,21 @@ fn what_cannot_be_opened_for_want_of_handles_is_not_taken_for_lost() {
     let id = imported.id();
     store.commit(vec![imported]).unwrap();
 
+    let copy = store.library().join("book.pdf");
+    let imported =
+        store.import_copy(&path, &LibraryPath::new("book.pdf").unwrap(), &mut |_| ControlFlow::Continue(())).unwrap();
+    store.commit(vec![imported]).unwrap();
+
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).unwrap();
-    let taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     assert!(!taken.is_empty() && taken.len() < 64);
     assert!(store.blob(&id).is_err());
     assert!(store.verify(&id, &mut |_| ControlFlow::Continue(())).is_err());
+    // Whatever is left of them, a file stays only if the removal says that it failed.
+    while store.remove(&[(id, copy.clone())]).is_err() {
+        assert!(taken.pop().is_some(), "with all of them it works");
+    }
+    assert!(!copy.exists());
     drop(taken);
 
     assert_eq!(store.info(&id).unwrap().unwrap().state, BlobState::Complete);

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
+
 use super::{
     Store, StoreError, ballast,
     errors::at,
@@ -101,8 +103,12 @@ impl Store {
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let Ok(file) = folder.file(name) else { return Ok(None) };
         let path = folder.path().join(name);
+        let file = match folder.file(name) {
+            Err(error) if is_no_file(&error) => return Ok(None),
+            // It may be there: the note stands, and the next start looks again.
+            opened => opened.map_err(at(&path))?,
+        };
         let metadata = file.metadata().map_err(at(&path))?;
         let known = record.is_some_and(|record| record.locations.iter().any(|it| it.is_same(record.size, &metadata)));
         if !known && !holds(&file, id) {
@@ -119,4 +125,10 @@ impl Store {
         }
         remove_file(&self.outboard_path(id))
     }
+}
+
+/// Whether nothing is there, or something that is no file of ours.
+fn is_no_file(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, None | Some(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::NODEV))
 }

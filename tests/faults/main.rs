@@ -58,7 +58,7 @@ fn faults_of_the_system_lose_nothing() {
 #[test]
 #[ignore = "takes minutes"]
 fn many_faults_of_the_system_lose_nothing() {
-    faults(1000);
+    faults(500);
 }
 
 /// Not a test: the process of [`faults`] that meets them.
