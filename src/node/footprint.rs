@@ -39,11 +39,16 @@ pub(super) async fn trim(state: Arc<State>) {
     let mut seen = 0;
     loop {
         Timer::after(TRIM_INTERVAL).await;
-        let activity = state.activity();
-        if activity != seen {
-            seen = activity;
-            smol::unblock(give_back).await;
-        }
+        let state = state.clone();
+        // Counting waits for what the store is writing.
+        seen = smol::unblock(move || {
+            let activity = state.activity();
+            if activity != seen {
+                give_back();
+            }
+            activity
+        })
+        .await;
     }
 }
 
