@@ -141,7 +141,7 @@ pub mod scrub {
     /// Bytes read at a time.
     pub const STEP_BYTES: u64 = 1024 * 1024;
     /// What a file counts for at least: opening one costs as much as reading this.
-    pub const FILE_BYTES: u64 = 16 * 1024;
+    pub const FILE_BYTES: u64 = 128 * 1024;
     /// It goes on when nobody has used the store for this long.
     pub const QUIET_MS: u64 = 5_000;
     /// The longest time between two looks whether it may go on.
