@@ -2,36 +2,16 @@
 
 mod support;
 
-use std::{
-    fs,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-    process::Command,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use support::{
     netns::Host,
     node::{Nodes, Place, files_below},
+    rot::{content, rot},
 };
 
 /// What the repair of one byte may cost on the wire: its group of 64 KiB, proofs, and what the nodes have to say beside.
 const REPAIR_BYTES: u64 = 256 * 1024;
-
-/// Bytes that repeat nowhere near group size.
-fn content(size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-/// Turns a byte of a file that nobody touched: same size, same time.
-fn rot(file: &Path, at: u64) {
-    let modified = fs::metadata(file).unwrap().modified().unwrap();
-    let byte = fs::read(file).unwrap()[at as usize];
-    let file = fs::File::options().write(true).open(file).unwrap();
-    file.write_all_at(&[!byte], at).unwrap();
-    file.set_modified(modified).unwrap();
-}
 
 /// Bytes that a host has received.
 fn received(host: &Host) -> u64 {
@@ -43,7 +23,7 @@ fn received(host: &Host) -> u64 {
 fn a_damaged_byte_is_found_and_its_group_fetched_again() {
     let nodes = Nodes::new(2);
     let books = nodes.folder("Books");
-    let bytes = content(8 << 20);
+    let bytes = content(8 << 20, 1);
     fs::write(books.join("book.pdf"), &bytes).unwrap();
     fs::write(books.join("note.txt"), "small").unwrap();
     nodes.place(0).ok(&["add", books.to_str().unwrap()]);
@@ -83,7 +63,7 @@ fn mirror_note(book: &Path) -> std::path::PathBuf {
 fn what_rots_at_its_publisher_comes_back_from_a_mirror() {
     let nodes = Nodes::new(2);
     let (copied, shared) = (nodes.folder("Copied"), nodes.folder("Shared"));
-    let bytes = content(1 << 20);
+    let bytes = content(1 << 20, 1);
     fs::write(copied.join("a.pdf"), &bytes).unwrap();
     fs::write(shared.join("b.pdf"), &bytes[1..]).unwrap();
     fs::write(shared.join("c.pdf"), &bytes[2..]).unwrap();
@@ -120,7 +100,7 @@ fn what_the_disk_does_not_give_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let (place, books) = (Place::here(folder.path()), folder.path().join("Books"));
     fs::create_dir(&books).unwrap();
-    fs::write(books.join("book"), content(3 << 20)).unwrap();
+    fs::write(books.join("book"), content(3 << 20, 1)).unwrap();
     place.ok(&["add", "--copy", books.to_str().unwrap()]);
     let copy = folder.path().join("node/library/Books/book");
     // Reads of this one file fail, from the third on.

@@ -4,28 +4,14 @@ mod support;
 
 use std::{
     fs,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
-use support::node::{Node, Nodes, Place, files_below};
-
-/// Bytes that repeat nowhere near group size.
-fn content(size: usize, seed: u8) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-/// Turns a byte of a file that nobody touched: same size, same time.
-fn rot(file: &Path, at: u64) {
-    let modified = fs::metadata(file).unwrap().modified().unwrap();
-    let byte = fs::read(file).unwrap()[at as usize];
-    let file = fs::File::options().write(true).open(file).unwrap();
-    file.write_all_at(&[!byte], at).unwrap();
-    file.set_modified(modified).unwrap();
-}
+use support::{
+    node::{Node, Nodes, Place, files_below},
+    rot::{content, rot},
+};
 
 fn number(status: &Value, key: &str) -> u64 {
     status["scrub"][key].as_u64().expect("it is told")

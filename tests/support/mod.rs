@@ -4,3 +4,4 @@
 pub mod disk;
 pub mod netns;
 pub mod node;
+pub mod rot;
