@@ -194,6 +194,8 @@ pub mod network {
     pub const KNOWN_PEERS: usize = 1024;
     /// Addresses kept for one peer.
     pub const ADDRESSES_PER_PEER: usize = 16;
+    /// Of those that answered, so many are kept from one start to the next.
+    pub const ADDRESSES_REMEMBERED: usize = 4;
     /// Streams that one peer may have open towards us.
     pub const STREAMS_PER_CONNECTION: u32 = 16;
     /// Bytes that a peer may send on one stream ahead of its reader. Window ÷ round trip caps the rate.

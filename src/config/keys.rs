@@ -97,7 +97,23 @@ pub static KEYS: &[Key] = &[
     ),
     key!(network.mdns, "true or false"),
     key!(network.max_peers, "1 to 128 peers", |peers| PEERS.contains(peers)),
+    key!(network.max_peers_per_ip, "1 to 128 peers", |peers| PEERS.contains(peers)),
+    key!(network.auth, "\"open\", \"learn\" or \"allowlist\""),
+    key!(network.allow, "at most 1024 peer ids", |peers: &Vec<_>| peers.len() <= limits::network::KNOWN_PEERS),
+    key!(network.deny, "at most 1024 peer ids", |peers: &Vec<_>| peers.len() <= limits::network::KNOWN_PEERS),
+    key!(network.public_addresses, "true or false"),
+    key!(network.gossip, "true or false"),
     key!(network.ciphers, "\"auto\", \"aes-256\" or \"chacha20\""),
+    key!(heartbeat.interval_ms, "500 to 600000 ms", |ms| (500..=600_000).contains(ms)),
+    key!(heartbeat.timeout_ms, "100 to 60000 ms", |ms| (100..=60_000).contains(ms)),
+    key!(heartbeat.failures, "1 to 100 probes", |failures| (1..=100).contains(failures)),
+    key!(reconnect.first_ms, "100 to 600000 ms", |ms| (100..=600_000).contains(ms)),
+    key!(reconnect.longest_ms, "100 to 3600000 ms", |ms| (100..=3_600_000).contains(ms)),
+    key!(reconnect.attempts, "1 to 1000 tries", |attempts| (1..=1000).contains(attempts)),
+    key!(reconnect.slow_ms, "1000 to 86400000 ms", |ms| (1_000..=86_400_000).contains(ms)),
+    key!(topology.shape, "\"auto\", \"mesh\", \"hubs\" or \"tree\""),
+    key!(topology.mesh_nodes, "2 to 128 nodes", |nodes| (2..=limits::network::PEERS as u32).contains(nodes)),
+    key!(topology.hub_nodes, "2 to 1000 nodes", |nodes| (2..=1000).contains(nodes)),
     key!(kiosk.enabled, "true or false"),
     key!(
         kiosk.listen,
@@ -141,4 +157,5 @@ const _: () = {
     assert!(limits::network::PEERS == 128 && limits::library::COLLECTIONS == 256 && limits::library::NAME_BYTES == 128);
     assert!(limits::config::LISTEN == 16 && limits::config::BOOTSTRAP == 64);
     assert!(limits::store::HASH_THREADS == 16);
+    assert!(limits::network::KNOWN_PEERS == 1024);
 };

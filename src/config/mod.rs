@@ -31,6 +31,8 @@ pub use load::{Flag, Sources};
 pub use places::runtime_folders;
 pub use value::Bytes;
 
+use crate::content::NodeId;
+
 /// UDP port of the node, unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 4720;
 /// TCP port of the page, unless configured otherwise.
@@ -51,6 +53,12 @@ pub struct Config {
     pub hash_threads: u32,
     /// Peers, and how they are reached.
     pub network: Network,
+    /// Noticing that a peer is gone.
+    pub heartbeat: Heartbeat,
+    /// Coming back to a peer that is gone.
+    pub reconnect: Reconnect,
+    /// Whom to connect with when there are many.
+    pub topology: Topology,
     /// The page for readers.
     pub kiosk: Kiosk,
     /// Copying the collections of others.
@@ -73,8 +81,79 @@ pub struct Network {
     pub mdns: bool,
     /// Connected peers at most.
     pub max_peers: u32,
+    /// Connected peers at one IP address at most.
+    pub max_peers_per_ip: u32,
+    /// Who may connect.
+    pub auth: Auth,
+    /// Those who may, besides those that commands allow.
+    pub allow: Vec<NodeId>,
+    /// Those who may not, besides those that commands deny.
+    pub deny: Vec<NodeId>,
+    /// Whether addresses on the internet are believed when others tell of them.
+    pub public_addresses: bool,
+    /// Whether news of collections are passed on by gossip.
+    pub gossip: bool,
     /// The order of ciphers in TLS 1.3.
     pub ciphers: Ciphers,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody who is not denied.
+    Open,
+    /// The same, and each is remembered as allowed, until `peers lock`.
+    Learn,
+    /// Those who are allowed.
+    Allowlist,
+}
+
+/// Section `heartbeat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// A peer that has been silent for so long is made to answer.
+    pub interval_ms: u32,
+    /// A probe that was not answered within this time has failed, and the next is sent.
+    pub timeout_ms: u32,
+    /// Failed probes in a row after which the peer counts as unresponsive.
+    pub failures: u32,
+}
+
+/// Section `reconnect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconnect {
+    /// The longest wait before the first retry; it doubles with each.
+    pub first_ms: u32,
+    /// The longest wait between two retries.
+    pub longest_ms: u32,
+    /// Failures in a row after which a peer is given up for now.
+    pub attempts: u32,
+    /// Between two tries of a peer that was given up.
+    pub slow_ms: u32,
+}
+
+/// Section `topology`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topology {
+    /// The shape, or that the number of nodes chooses it.
+    pub shape: Shape,
+    /// Nodes up to which each connects with each.
+    pub mesh_nodes: u32,
+    /// Nodes up to which they connect through hubs, and above which as a tree.
+    pub hub_nodes: u32,
+}
+
+/// Whom a node connects with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// What suits the number of nodes.
+    Auto,
+    /// Everybody.
+    Mesh,
+    /// Some hubs, and some others.
+    Hubs,
+    /// A few above, and a few roots that know each other.
+    Tree,
 }
 
 /// Which ciphers a connection may use.
@@ -148,8 +227,17 @@ impl Default for Config {
                 bootstrap: Vec::new(),
                 mdns: true,
                 max_peers: 128,
+                max_peers_per_ip: 32,
+                auth: Auth::Open,
+                allow: Vec::new(),
+                deny: Vec::new(),
+                public_addresses: false,
+                gossip: false,
                 ciphers: Ciphers::Auto,
             },
+            heartbeat: Heartbeat { interval_ms: 4_000, timeout_ms: 500, failures: 10 },
+            reconnect: Reconnect { first_ms: 500, longest_ms: 3_000, attempts: 30, slow_ms: 60_000 },
+            topology: Topology { shape: Shape::Auto, mesh_nodes: 24, hub_nodes: 300 },
             kiosk: Kiosk { enabled: true, listen: (Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT).into() },
             mirror: Mirror {
                 enabled: false,

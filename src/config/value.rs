@@ -14,7 +14,8 @@ use toml::{
     de::{DeInteger, DeValue},
 };
 
-use super::{BootstrapPeer, Ciphers, Hours, QuicAddress};
+use super::{Auth, BootstrapPeer, Ciphers, Hours, QuicAddress, Shape};
+use crate::content::NodeId;
 
 /// A value as someone wrote it.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +168,7 @@ macro_rules! setting_of_text {
     )* };
 }
 
-setting_of_text!(String, SocketAddr, QuicAddress, BootstrapPeer, Ciphers, Hours);
+setting_of_text!(String, SocketAddr, NodeId, QuicAddress, BootstrapPeer, Auth, Ciphers, Hours, Shape);
 
 impl Setting for log::LevelFilter {
     fn read(raw: Raw<'_>) -> Result<Self, Raw<'_>> {
@@ -189,28 +190,31 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-impl FromStr for Ciphers {
-    type Err = ();
+/// What is one of a few words.
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),* }) => {
+        impl FromStr for $type {
+            type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "aes-256" => Ok(Self::Aes256),
-            "chacha20" => Ok(Self::ChaCha20),
-            _ => Err(()),
+            fn from_str(text: &str) -> Result<Self, ()> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(()),
+                }
+            }
         }
-    }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),* })
+            }
+        }
+    };
 }
 
-impl fmt::Display for Ciphers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Aes256 => "aes-256",
-            Self::ChaCha20 => "chacha20",
-        })
-    }
-}
+words!(Auth { Open = "open", Learn = "learn", Allowlist = "allowlist" });
+words!(Ciphers { Auto = "auto", Aes256 = "aes-256", ChaCha20 = "chacha20" });
+words!(Shape { Auto = "auto", Mesh = "mesh", Hubs = "hubs", Tree = "tree" });
 
 /// A number of bytes, written as a number or with a unit: `500 MB`, `2 GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,6 +4,7 @@
 //! [`NetworkEvent`]s and commands into swarm calls, and decides nothing: whom to dial and whom to turn away is for `peers`.
 
 mod behaviour;
+mod closing;
 pub mod identity;
 pub mod mdns;
 pub mod quic;

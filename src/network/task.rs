@@ -22,6 +22,7 @@ use smol::channel::Receiver;
 use super::{
     NetworkEvent,
     behaviour::{Behaviour, BehaviourEvent},
+    closing,
     identity::{node_id, peer_id},
     mdns::{self, Mdns},
     quic::{self, CloseCode},
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     limits,
-    peers::{self, Source},
+    peers::{self, DialError, Ended, Source},
 };
 
 /// How long peers are waited for to take notice of the end.
@@ -84,20 +85,21 @@ impl Task {
                     .addresses(addresses)
                     .build();
                 if let Err(error) = self.swarm.dial(dial) {
-                    self.outbox.push_peer(peers::Event::DialFailed { node, reason: error.to_string() });
+                    self.outbox.push_peer(peers::Event::DialFailed { node, error: closing::dial_error(&error) });
                 }
             }
-            peers::Command::Close { node, connection, reason } => {
-                log::debug!("closing a connection with {node}: {reason}");
+            peers::Command::Close { node, connection, why } => {
+                log::debug!("closing a connection with {node}: {why}");
                 let open = self.connections.iter().find(|(_, number)| **number == connection);
                 if let Some((id, _)) = open {
                     self.swarm.close_connection(*id);
                 }
             }
-            peers::Command::TurnAway { node } => {
-                log::debug!("{node} is turned away: too many peers are connected");
-                self.quic.close_peer(&peer_id(node), CloseCode::Full, "too many peers are connected");
+            peers::Command::TurnAway { node, why } => {
+                log::debug!("{node} is turned away: {why}");
+                self.quic.close_peer(&peer_id(node), closing::code(why), &why.to_string());
             }
+            peers::Command::Admit(_) | peers::Command::Observe { .. } | peers::Command::Exchange { .. } => {}
         }
     }
 
@@ -113,19 +115,19 @@ impl Task {
                 self.connections.insert(connection_id, connection);
                 let address = without_peer(endpoint.get_remote_address().clone()).to_string();
                 let inbound = endpoint.is_listener();
-                self.outbox.push_peer(peers::Event::Connected { node, connection, address, inbound });
+                self.outbox.push_peer(peers::Event::Connected { node, connection, address, inbound, cipher: "" });
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 let (Some(node), Some(connection)) = (node_id(&peer_id), self.connections.remove(&connection_id))
                 else {
                     return;
                 };
-                let reason = cause.map_or_else(|| "closed by this node".into(), |cause| cause.to_string());
-                self.outbox.push_peer(peers::Event::Disconnected { node, connection, reason });
+                let ended = closing::ended(cause.as_ref());
+                self.outbox.push_peer(peers::Event::Disconnected { node, connection, ended });
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
                 if let Some(node) = node_id(&peer_id) {
-                    self.outbox.push_peer(peers::Event::DialFailed { node, reason: error.to_string() });
+                    self.outbox.push_peer(peers::Event::DialFailed { node, error: closing::dial_error(&error) });
                 }
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
@@ -150,7 +152,11 @@ impl Task {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 if let Some(node) = node_id(&peer_id) {
                     let agent = crate::wire::Text::<{ limits::network::AGENT_BYTES }>::cut(&info.agent_version);
-                    self.outbox.push_peer(peers::Event::Identified { node, agent: agent.into_string() });
+                    self.outbox.push_peer(peers::Event::Identified {
+                        node,
+                        agent: agent.into_string(),
+                        addresses: Vec::new(),
+                    });
                 }
             }
             _ => {}
@@ -239,11 +245,15 @@ impl Outbox {
     fn push(&mut self, event: NetworkEvent) {
         use peers::Event::{Connected, DialFailed, Disconnected};
         match &event {
-            NetworkEvent::Peer(Disconnected { node, connection: closed, reason }) => {
+            NetworkEvent::Peer(Disconnected { node, connection: closed, ended }) => {
                 let opening = |waiting: &NetworkEvent| matches!(waiting, NetworkEvent::Peer(Connected { connection, .. }) if connection == closed);
                 if let Some(at) = self.waiting.iter().position(opening) {
                     if let Some(NetworkEvent::Peer(Connected { inbound: false, .. })) = self.waiting.remove(at) {
-                        self.push_peer(DialFailed { node: *node, reason: reason.clone() });
+                        let error = match ended {
+                            Ended::Here(why) | Ended::There(why) => DialError::Refused(*why),
+                            Ended::Lost(reason) => DialError::Unreachable(reason.clone()),
+                        };
+                        self.push_peer(DialFailed { node: *node, error });
                     }
                     return;
                 }
@@ -267,11 +277,11 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::NodeId;
+    use crate::{content::NodeId, peers::Why};
 
     fn opened(connection: peers::ConnectionNumber) -> NetworkEvent {
         let (node, address) = (NodeId([1; 32]), String::new());
-        NetworkEvent::Peer(peers::Event::Connected { node, connection, address, inbound: true })
+        NetworkEvent::Peer(peers::Event::Connected { node, connection, address, inbound: true, cipher: "" })
     }
 
     #[test]
@@ -287,14 +297,18 @@ mod tests {
         let (sender, _receiver) = mpsc::channel(0);
         let mut outbox = Outbox::new(sender);
         let (node, address) = (NodeId([1; 32]), String::new());
-        outbox.push_peer(peers::Event::Connected { node, connection: 1, address, inbound: false });
+        outbox.push_peer(peers::Event::Connected { node, connection: 1, address, inbound: false, cipher: "" });
         outbox.push(closed(1));
         let waiting = Vec::from(outbox.waiting);
         assert!(matches!(&waiting[..], [NetworkEvent::Peer(peers::Event::DialFailed { .. })]), "{waiting:?}");
     }
 
     fn closed(connection: peers::ConnectionNumber) -> NetworkEvent {
-        NetworkEvent::Peer(peers::Event::Disconnected { node: NodeId([1; 32]), connection, reason: String::new() })
+        NetworkEvent::Peer(peers::Event::Disconnected {
+            node: NodeId([1; 32]),
+            connection,
+            ended: Ended::Here(Why::Done),
+        })
     }
 
     #[test]

@@ -131,12 +131,12 @@ fn log_event(event: &peers::Event) -> Option<NodeId> {
             log::info!("connected with {node} at {address} ({})", if *inbound { "it dialled" } else { "dialled" });
             Some(*node)
         }
-        peers::Event::Disconnected { node, reason, .. } => {
-            log::info!("connection with {node} ended: {reason}");
+        peers::Event::Disconnected { node, ended, .. } => {
+            log::info!("connection with {node} ended: {ended}");
             Some(*node)
         }
-        peers::Event::DialFailed { node, reason } => {
-            log::debug!("{node} can't be reached: {reason}");
+        peers::Event::DialFailed { node, error } => {
+            log::debug!("{node} can't be reached: {error}");
             None
         }
         _ => None,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::backoff;
+use super::{Command, ConnectionNumber, DialError, Ended, Event, Source, Why, backoff};
 use crate::{
     content::NodeId,
     limits,
@@ -30,9 +30,6 @@ const ATTEMPTS: u32 = 10;
 /// A bootstrap peer that was given up is tried again after this time.
 const SLOW_LANE: Duration = Duration::from_secs(300);
 
-/// The network's number for a connection.
-pub type ConnectionNumber = u64;
-
 /// What a manager is told once.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -42,55 +39,6 @@ pub struct Options {
     pub max_peers: usize,
     /// Where the jitter of retries begins.
     pub seed: u64,
-}
-
-/// How a peer became known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Heard on the LAN.
-    Mdns,
-    /// Named in the configuration: never forgotten.
-    Bootstrap,
-    /// It dialled us.
-    Inbound,
-}
-
-impl Source {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Mdns => "mdns",
-            Self::Bootstrap => "bootstrap",
-            Self::Inbound => "inbound",
-        }
-    }
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A peer was heard of at these addresses (multiaddrs).
-    Discovered { node: NodeId, addresses: Vec<String>, source: Source },
-    /// A connection is open and the other end has proved who it is.
-    Connected { node: NodeId, connection: ConnectionNumber, address: String, inbound: bool },
-    /// A connection is gone.
-    Disconnected { node: NodeId, connection: ConnectionNumber, reason: String },
-    /// No address could be connected to.
-    DialFailed { node: NodeId, reason: String },
-    /// The other end answered a ping.
-    Pinged { node: NodeId, rtt: Duration },
-    /// The other end named its program.
-    Identified { node: NodeId, agent: String },
-}
-
-/// What the network is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Connect to the peer at any of these addresses; answered by `Connected` or `DialFailed`.
-    Dial { node: NodeId, addresses: Vec<String> },
-    /// Close one connection; answered by `Disconnected`.
-    Close { node: NodeId, connection: ConnectionNumber, reason: &'static str },
-    /// Close what connections there are with a peer, and tell it that there is no room for it; answered by `Disconnected`.
-    TurnAway { node: NodeId },
 }
 
 #[derive(Debug)]
@@ -154,13 +102,14 @@ impl PeerManager {
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Discovered { node, addresses, source } => self.handle_discovered(now, node, addresses, source),
-            Event::Connected { node, connection, address, inbound } => {
+            Event::Connected { node, connection, address, inbound, .. } => {
                 self.handle_connected(now, node, Connection { number: connection, inbound, since: now }, address);
             }
-            Event::Disconnected { node, connection, reason } => self.handle_disconnected(now, node, connection, reason),
-            Event::DialFailed { node, reason } => self.handle_dial_failed(now, node, reason),
+            Event::Disconnected { node, connection, ended } => self.handle_disconnected(now, node, connection, &ended),
+            Event::DialFailed { node, error } => self.handle_dial_failed(now, node, &error),
             Event::Pinged { node, rtt } => self.with(node, |peer| peer.rtt = Some(rtt)),
-            Event::Identified { node, agent } => self.with(node, |peer| peer.agent = Some(agent)),
+            Event::Identified { node, agent, .. } => self.with(node, |peer| peer.agent = Some(agent)),
+            _ => {}
         }
     }
 
@@ -210,6 +159,7 @@ impl PeerManager {
             agent: peer.agent.clone(),
             source: peer.source.name().into(),
             error: peer.error.clone(),
+            ..PeerStatus::default()
         };
         self.peers.iter().map(status).collect()
     }
@@ -256,11 +206,11 @@ impl PeerManager {
             // A stranger leaves no trace; whom we dialled ourselves we try again, there may be room then.
             let delay = backoff::delay(ATTEMPTS, &mut self.rng);
             self.with(node, |peer| (peer.dialling, peer.dial_at) = (false, Some(now + delay)));
-            self.commands.push_back(Command::TurnAway { node });
+            self.commands.push_back(Command::TurnAway { node, why: Why::Full });
             return;
         }
         let Some(peer) = self.peer(now, node, Source::Inbound) else {
-            self.commands.push_back(Command::TurnAway { node });
+            self.commands.push_back(Command::TurnAway { node, why: Why::Full });
             return;
         };
         // The one that the smaller id dialled survives, where both ends dialled at once; else the newest.
@@ -284,11 +234,11 @@ impl PeerManager {
         };
         peer.connections.push(new);
         for number in surplus {
-            self.close(node, number, "another connection is open");
+            self.close(node, number, Why::Surplus);
         }
     }
 
-    fn handle_disconnected(&mut self, now: Instant, node: NodeId, connection: ConnectionNumber, reason: String) {
+    fn handle_disconnected(&mut self, now: Instant, node: NodeId, connection: ConnectionNumber, ended: &Ended) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let Some(at) = peer.connections.iter().position(|open| open.number == connection) else { return };
         let Connection { inbound, since, .. } = peer.connections.remove(at);
@@ -303,15 +253,15 @@ impl PeerManager {
         if peer.source == Source::Inbound && inbound {
             self.peers.remove(&node);
         } else {
-            self.handle_failure(now, node, reason);
+            self.handle_failure(now, node, ended.to_string());
         }
     }
 
-    fn handle_dial_failed(&mut self, now: Instant, node: NodeId, reason: String) {
+    fn handle_dial_failed(&mut self, now: Instant, node: NodeId, error: &DialError) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.dialling = false;
         if peer.connections.is_empty() {
-            self.handle_failure(now, node, reason);
+            self.handle_failure(now, node, error.to_string());
         }
     }
 
@@ -327,8 +277,8 @@ impl PeerManager {
         };
     }
 
-    fn close(&mut self, node: NodeId, connection: ConnectionNumber, reason: &'static str) {
-        self.commands.push_back(Command::Close { node, connection, reason });
+    fn close(&mut self, node: NodeId, connection: ConnectionNumber, why: Why) {
+        self.commands.push_back(Command::Close { node, connection, why });
     }
 
     /// The peer, made if there is room or somebody less useful to forget.

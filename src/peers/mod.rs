@@ -9,7 +9,15 @@
 //! handle_timeout(now) ──────┴─► poll_command() until None; call handle_timeout again at next_timeout()
 //! ```
 
+mod admission;
 mod backoff;
+mod event;
 mod manager;
+mod memory;
 
-pub use manager::{Command, ConnectionNumber, Event, Options, PeerManager, Source};
+pub use admission::Admission;
+pub use event::{
+    Command, Conduct, ConnectionNumber, DialError, Ended, Event, Introduction, Sample, Source, Subnet, Why,
+};
+pub use manager::{Options, PeerManager};
+pub use memory::{Lists, Memory, Remembered};

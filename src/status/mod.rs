@@ -31,7 +31,7 @@ pub struct NodeStatus {
 }
 
 /// One peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// Its peer id.
     pub node: String,
@@ -47,15 +47,71 @@ pub struct PeerStatus {
     pub source: String,
     /// What went wrong last.
     pub error: Option<String>,
+    /// How much the round-trip time varies, in microseconds.
+    #[serde(default)]
+    pub rtt_deviation_us: Option<u64>,
+    /// Packets lost of those sent lately, in percent.
+    #[serde(default)]
+    pub loss_percent: Option<f32>,
+    /// How good the connection is, 0 to 100.
+    #[serde(default)]
+    pub quality: Option<u8>,
+    /// Bytes per second on the wire lately, to the peer and from it.
+    #[serde(default)]
+    pub sent_bytes_s: u64,
+    /// See `sent_bytes_s`.
+    #[serde(default)]
+    pub received_bytes_s: u64,
+    /// The same in all, since the node started.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// See `sent_bytes`.
+    #[serde(default)]
+    pub received_bytes: u64,
+    /// The cipher suite of the connection.
+    #[serde(default)]
+    pub cipher: Option<String>,
+    /// Seconds since it is connected, or since it was last.
+    #[serde(default)]
+    pub since_s: Option<u64>,
+    /// Seconds until it is tried again.
+    #[serde(default)]
+    pub retry_in_s: Option<u64>,
+    /// What it is known for, -100 (bad) to 100.
+    #[serde(default)]
+    pub reputation: i8,
+    /// Seconds until its ban is over.
+    #[serde(default)]
+    pub banned_for_s: Option<u64>,
+    /// What the lists say of it.
+    #[serde(default)]
+    pub access: Access,
+    /// Whether it is named in the configuration (`network.bootstrap`).
+    #[serde(default)]
+    pub bootstrap: bool,
+}
+
+/// What the lists of peers say of one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Nothing.
+    #[default]
+    Unlisted,
+    /// It may connect.
+    Allowed,
+    /// It may not.
+    Denied,
 }
 
 /// Where a peer's life stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerState {
     /// A connection is open.
     Connected,
     /// None is, one is being made or will be.
+    #[default]
     Disconnected,
     /// Given up until it is heard of again.
     Failed,

@@ -170,6 +170,7 @@ mod tests {
             agent: None,
             source: "mdns".into(),
             error: None,
+            ..PeerStatus::default()
         }
     }
 

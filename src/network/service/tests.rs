@@ -44,7 +44,7 @@ fn connected(event: NetworkEvent) -> Option<(NodeId, peers::ConnectionNumber)> {
 
 fn disconnected(event: NetworkEvent) -> Option<(NodeId, String)> {
     match event {
-        NetworkEvent::Peer(peers::Event::Disconnected { node, reason, .. }) => Some((node, reason)),
+        NetworkEvent::Peer(peers::Event::Disconnected { node, ended, .. }) => Some((node, ended.to_string())),
         _ => None,
     }
 }
@@ -86,7 +86,7 @@ fn a_peer_that_is_turned_away_hears_why() {
         let address = wait_for(&mut two, listening).await;
         one.network.command(peers::Command::Dial { node: id_two, addresses: vec![address] }).await;
         assert_eq!(wait_for(&mut two, connected).await.0, id_one);
-        two.network.command(peers::Command::TurnAway { node: id_one }).await;
+        two.network.command(peers::Command::TurnAway { node: id_one, why: peers::Why::Full }).await;
         let (node, reason) = wait_for(&mut one, disconnected).await;
         assert_eq!(node, id_two);
         assert!(reason.contains("too many peers"), "{reason}");

@@ -13,11 +13,11 @@ fn discovered(node: NodeId, source: Source) -> Event {
 }
 
 fn connected(node: NodeId, connection: ConnectionNumber, inbound: bool) -> Event {
-    Event::Connected { node, connection, address: "/ip4/10.0.0.1/udp/1/quic-v1".into(), inbound }
+    Event::Connected { node, connection, address: "/ip4/10.0.0.1/udp/1/quic-v1".into(), inbound, cipher: "" }
 }
 
 fn disconnected(node: NodeId, connection: ConnectionNumber) -> Event {
-    Event::Disconnected { node, connection, reason: "gone".into() }
+    Event::Disconnected { node, connection, ended: Ended::Lost("gone".into()) }
 }
 
 fn commands(manager: &mut PeerManager) -> Vec<Command> {
@@ -52,8 +52,7 @@ fn a_simultaneous_dial_ends_in_the_same_connection_on_both_ends() {
         manager.handle_event(now, connected(GREATER, 2, !first_inbound));
         // We have the smaller id: the one that we dialled stays.
         let closed = if first_inbound { 1 } else { 2 };
-        let reason = "another connection is open";
-        assert_eq!(commands(&mut manager), [Command::Close { node: GREATER, connection: closed, reason }]);
+        assert_eq!(commands(&mut manager), [Command::Close { node: GREATER, connection: closed, why: Why::Surplus }]);
         manager.handle_event(now, disconnected(GREATER, closed));
         assert_eq!(manager.connected(), 1);
     }
@@ -106,7 +105,10 @@ fn a_lost_peer_is_dialled_again_and_given_up_after_some_attempts() {
         now = manager.next_timeout().unwrap();
         manager.handle_timeout(now);
         assert_eq!(dials(&mut manager), [GREATER]);
-        manager.handle_event(now, Event::DialFailed { node: GREATER, reason: "nobody there".into() });
+        manager.handle_event(
+            now,
+            Event::DialFailed { node: GREATER, error: DialError::Unreachable("nobody there".into()) },
+        );
     }
     assert_eq!(manager.status()[0].state, PeerState::Failed);
     assert_eq!(manager.status()[0].error.as_deref(), Some("nobody there"));
@@ -125,7 +127,7 @@ fn a_bootstrap_peer_is_never_given_up_for_good() {
         now = manager.next_timeout().unwrap();
         manager.handle_timeout(now);
         assert_eq!(dials(&mut manager), [GREATER]);
-        manager.handle_event(now, Event::DialFailed { node: GREATER, reason: "off".into() });
+        manager.handle_event(now, Event::DialFailed { node: GREATER, error: DialError::Unreachable("off".into()) });
     }
 }
 
@@ -134,7 +136,7 @@ fn more_than_the_limit_are_turned_away_and_not_dialled() {
     let (mut manager, now) = manager(1);
     manager.handle_event(now, connected(GREATER, 1, true));
     manager.handle_event(now, connected(SMALLER, 2, true));
-    assert_eq!(commands(&mut manager), [Command::TurnAway { node: SMALLER }]);
+    assert_eq!(commands(&mut manager), [Command::TurnAway { node: SMALLER, why: Why::Full }]);
     manager.handle_event(now, discovered(NodeId([6; 32]), Source::Mdns));
     manager.handle_timeout(now);
     assert_eq!(commands(&mut manager), []);
