@@ -11,9 +11,13 @@
 
 mod admission;
 mod backoff;
+pub mod detector;
 mod event;
 mod manager;
 mod memory;
+pub mod quality;
+pub mod reputation;
+pub mod topology;
 
 pub use admission::Admission;
 pub use event::{
