@@ -4,4 +4,5 @@
 pub mod disk;
 pub mod netns;
 pub mod node;
+pub mod relay;
 pub mod rot;

@@ -5,6 +5,7 @@
 //! let node = lan.hosts[0].spawn(Command::new(env!("CARGO_BIN_EXE_allibrary")).arg("run"));
 //! lan.hosts[1].thread(|| std::net::UdpSocket::bind("10.77.0.2:0")).join();
 //! lan.unplug(0);
+//! lan.split(&[1]);
 //! ```
 //!
 //! Everything is gone when it is dropped; what a killed test left behind goes when the next one starts.
@@ -39,18 +40,20 @@ pub struct Process(pub Child);
 
 impl Lan {
     /// Makes a LAN of this many hosts.
-    pub fn new(count: u8) -> Self {
+    pub fn new(count: u16) -> Self {
         let switch = Host::alone();
         let switch_ns = &switch.namespace;
-        ip(&format!("-n {switch_ns} link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"));
-        ip(&format!("-n {switch_ns} link set br0 up"));
+        for bridge in [SWITCH, OTHER_SWITCH] {
+            ip(&format!("-n {switch_ns} link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"));
+            ip(&format!("-n {switch_ns} link set {bridge} up"));
+        }
         let hosts = (1..=count).map(|number| {
             let mut host = Host::alone();
-            host.ip = Ipv4Addr::new(10, 77, 0, number);
+            host.ip = Ipv4Addr::from_bits(Ipv4Addr::new(10, 77, 0, 0).to_bits() + u32::from(number));
             let Host { namespace, ip: address } = &host;
             ip(&format!("-n {switch_ns} link add port{number} type veth peer name eth0 netns {namespace}"));
-            ip(&format!("-n {switch_ns} link set port{number} master br0 up"));
-            ip(&format!("-n {namespace} addr add {address}/24 broadcast + dev eth0"));
+            ip(&format!("-n {switch_ns} link set port{number} master {SWITCH} up"));
+            ip(&format!("-n {namespace} addr add {address}/16 broadcast + dev eth0"));
             ip(&format!("-n {namespace} link set eth0 up"));
             host
         });
@@ -75,13 +78,32 @@ impl Lan {
 
     /// Pulls the cable of the host at this place in [`Lan::hosts`].
     pub fn unplug(&self, host: usize) {
-        ip(&format!("-n {} link set port{} down", self.switch.namespace, host + 1));
+        self.port(host, "down");
     }
 
     /// Puts the cable back.
     pub fn plug(&self, host: usize) {
-        ip(&format!("-n {} link set port{} up", self.switch.namespace, host + 1));
+        self.port(host, "up");
         self.settle(host);
+    }
+
+    /// Moves these hosts to a switch of their own: they reach each other and nobody else, and no cable tells.
+    pub fn split(&self, hosts: &[usize]) {
+        hosts.iter().for_each(|host| self.port(*host, &format!("master {OTHER_SWITCH}")));
+    }
+
+    /// Undoes [`Lan::split`].
+    pub fn join(&self) {
+        (0..self.hosts.len()).for_each(|host| self.port(host, &format!("master {SWITCH}")));
+    }
+
+    /// Keeps these hosts from reaching each other; the others they reach.
+    pub fn keep_apart(&self, hosts: &[usize]) {
+        hosts.iter().for_each(|host| self.port(*host, "type bridge_slave isolated on"));
+    }
+
+    fn port(&self, host: usize, setting: &str) {
+        ip(&format!("-n {} link set port{} {setting}", self.switch.namespace, host + 1));
     }
 }
 
@@ -109,6 +131,36 @@ impl Host {
     /// Runs `ip` with these arguments on this host, as in `addr flush dev eth0`.
     pub fn configure(&self, arguments: &str) {
         ip(&format!("-n {} {arguments}", self.namespace));
+    }
+
+    /// Loses so many of a hundred UDP packets that arrive, at random; 0 for none.
+    pub fn lose(&self, percent: u32) {
+        for program in ["iptables", "ip6tables"] {
+            self.run(program, "-w -F INPUT");
+            if percent > 0 {
+                let rule = "-w -A INPUT -i eth0 -p udp -m statistic --mode random --probability";
+                self.run(program, &format!("{rule} {} -j DROP", f64::from(percent) / 100.0));
+            }
+        }
+    }
+
+    /// Lets no more than this leave through `eth0`, as in `1mbit`.
+    pub fn limit(&self, rate: &str) {
+        self.run("tc", &format!("qdisc replace dev eth0 root tbf rate {rate} burst 32kb latency 200ms"));
+    }
+
+    /// Bytes that `eth0` has received and sent, with the heads of all layers.
+    pub fn bytes(&self) -> [u64; 2] {
+        let read = || std::fs::read_to_string("/proc/thread-self/net/dev").expect("proc is mounted");
+        let table = self.thread(read).join().expect("the file is there");
+        let counts = table.lines().find_map(|line| line.trim().strip_prefix("eth0:")).expect("the host is on a LAN");
+        let counts: Vec<u64> = counts.split_whitespace().map(|count| count.parse().expect("a number")).collect();
+        [counts[0], counts[8]]
+    }
+
+    fn run(&self, program: &str, arguments: &str) {
+        let done = self.command(program).args(arguments.split(' ')).output().expect("`ip netns exec` runs");
+        assert!(done.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// A command that will run this program on this host, in the very process that is spawned.
@@ -160,6 +212,9 @@ impl Drop for Process {
 }
 
 const PREFIX: &str = "allibrary-";
+/// Where the cables are, and where [`Lan::split`] puts some.
+const SWITCH: &str = "br0";
+const OTHER_SWITCH: &str = "br1";
 
 /// Deletes the namespaces of tests that are gone.
 fn remove_left_behind() {

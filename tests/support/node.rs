@@ -1,13 +1,20 @@
 //! Real nodes: the program itself, in a data folder of its own, on this machine or in a [`Host`](super::netns::Host).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
+use allibrary::{
+    node::control::{Client, Reply, Request},
+    status::{PeerState, PeerStatus},
+};
+use rustix::process::{Pid, Signal};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::netns::{Host, Lan};
@@ -23,7 +30,7 @@ pub struct Nodes {
 
 impl Nodes {
     /// So many hosts.
-    pub fn new(count: u8) -> Self {
+    pub fn new(count: u16) -> Self {
         Self { lan: Lan::new(count), folder: tempfile::tempdir().expect("a folder for the test") }
     }
 
@@ -105,6 +112,14 @@ impl<'a> Place<'a> {
         self.ok(&all).lines().map(parse).collect()
     }
 
+    /// Its peer id; the identity is made if there is none.
+    pub fn id(&self) -> String {
+        if !self.folder.join("node/identity.key").exists() {
+            self.ok(&["id", "new"]);
+        }
+        self.json(&["id"])[0]["node"].as_str().expect("an id is text").to_owned()
+    }
+
     /// Starts a node; it is ready when this returns.
     pub fn start(&self, arguments: &[&str]) -> Node<'a> {
         let mut all = vec!["-v", "run"];
@@ -149,10 +164,69 @@ impl Node<'_> {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("proc(5) says so")
     }
 
-    /// What `status` says, once there is somebody to ask.
+    /// What `status` says, once there is somebody to ask; straight from the control socket, which costs less than the command.
+    /// A node that is paused must not be asked.
     pub fn status(&self) -> Option<Value> {
-        let output = self.place.run(&["--json", "status"]);
-        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("status prints one JSON value"))
+        let client = Client::connect(&self.place.folder.join("node")).ok()??;
+        let mut status = None;
+        let asked = client.perform::<Box<dyn Error>>(&Request::Status, &mut |reply| {
+            if let Reply::Status(found) = reply {
+                status = Some(serde_json::to_value(*found)?);
+            }
+            Ok(())
+        });
+        // It may just be ending.
+        asked.ok().and(status)
+    }
+
+    /// Every peer that it knows; none if it does not answer.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.status().map_or_else(Vec::new, |status| peers_in(&status))
+    }
+
+    /// The peers that it is connected with.
+    pub fn connected(&self) -> BTreeSet<String> {
+        connected_in(&self.peers())
+    }
+
+    /// Waits until a peer is known and this can be said of it.
+    pub fn wait_for_peer(&mut self, id: &str, what: &str, holds: impl Fn(&PeerStatus) -> bool) -> PeerStatus {
+        let found = |status: &Value| peers_in(status).into_iter().find(|peer| peer.node == id && holds(peer));
+        let status = self.wait_for(&format!("{what} ({id})"), |status| found(status).is_some());
+        found(&status).expect("it was just looked at")
+    }
+
+    /// Waits until exactly these peers are connected, and nobody else is.
+    pub fn wait_for_exactly(&mut self, ids: &BTreeSet<String>) {
+        self.wait_for(&format!("the peers {ids:?} alone"), |status| connected_in(&peers_in(status)) == *ids);
+    }
+
+    /// SIGSTOP: it is silent, and its connections stand.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        self.count("fd")
+    }
+
+    /// Threads.
+    pub fn threads(&self) -> usize {
+        self.count("task")
+    }
+
+    fn count(&self, folder: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{folder}", self.pid())).expect("the process runs").count()
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("the child is ours");
     }
 
     /// Waits until `status` shows something.
@@ -202,8 +276,7 @@ impl Node<'_> {
 
     /// SIGTERM; the exit code.
     pub fn stop(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the child is ours");
+        self.signal(Signal::TERM);
         self.child.wait().expect("the child is ours").code()
     }
 }
@@ -213,6 +286,16 @@ impl Drop for Node<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn peers_in(status: &Value) -> Vec<PeerStatus> {
+    let read = |peer| PeerStatus::deserialize(peer).expect("what the node itself wrote");
+    status["peers"].as_array().into_iter().flatten().map(read).collect()
+}
+
+fn connected_in(peers: &[PeerStatus]) -> BTreeSet<String> {
+    let connected = |peer: &&PeerStatus| peer.state == PeerState::Connected;
+    peers.iter().filter(connected).map(|peer| peer.node.clone()).collect()
 }
 
 /// Files by their path from some folder.
