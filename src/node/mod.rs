@@ -25,6 +25,7 @@ use self::{
     state::State,
 };
 use crate::{
+    clock,
     config::{Ciphers, Config},
     content::NodeId,
     kiosk::{Kiosk, KioskError, Site},
@@ -77,11 +78,8 @@ impl Node {
             ops::sweep(&library);
         }
         let follower = Follower::new(library.clone(), policy(config, library.node_id()));
-        let manager = PeerManager::new(peers::Options {
-            me: library.node_id(),
-            max_peers: config.network.max_peers as usize,
-            seed: fastrand::u64(..),
-        });
+        let options = peering::options(config, library.node_id(), fastrand::u64(..));
+        let manager = PeerManager::new(clock::now(), options, peers::Lists::default(), peers::Memory::default());
         let rebuild = Rebuild::new(is_lost.then(|| library.collections().iter().map(|it| it.items).sum()));
         let state = Arc::new(State::new(library, follower, Peering::new(manager), rebuild, config));
 

@@ -14,6 +14,7 @@ use smol::Timer;
 use super::state::State;
 use crate::{
     clock,
+    config::Config,
     content::NodeId,
     library::follow::{self, Connect, FollowEnd},
     network::{self, Connector, Network, NetworkEvent},
@@ -25,6 +26,28 @@ use crate::{
 const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 /// See [`FOLLOW_AGAIN`].
 const FOLLOW_AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
+/// What the configuration tells the peer manager.
+pub(super) fn options(config: &Config, me: NodeId, seed: u64) -> peers::Options {
+    let (network, reconnect) = (&config.network, &config.reconnect);
+    let ms = |ms: u32| Duration::from_millis(ms.into());
+    peers::Options {
+        me,
+        seed,
+        auth: network.auth,
+        allow: network.allow.iter().copied().collect(),
+        deny: network.deny.iter().copied().collect(),
+        max_peers: network.max_peers as usize,
+        max_peers_per_ip: network.max_peers_per_ip as usize,
+        public_addresses: network.public_addresses,
+        reconnect: peers::Reconnect {
+            first: ms(reconnect.first_ms),
+            longest: ms(reconnect.longest_ms),
+            attempts: reconnect.attempts,
+            slow: ms(reconnect.slow_ms),
+        },
+    }
+}
 
 /// What the peering task knows, for everybody else to look at.
 pub(super) struct Peering {
@@ -188,4 +211,16 @@ async fn follow(state: Arc<State>, node: NodeId, connector: Connector) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_configuration_the_manager_does_what_the_default_one_says() {
+        let me = NodeId([1; 32]);
+        let (configured, default) = (options(&Config::default(), me, 7), peers::Options::new(me, 7));
+        assert_eq!(format!("{configured:?}"), format!("{default:?}"));
+    }
 }

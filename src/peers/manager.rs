@@ -1,11 +1,16 @@
 //! The life of every peer.
 
+mod lists;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use super::{Command, ConnectionNumber, DialError, Ended, Event, Source, Why, backoff};
+pub use self::lists::Changed;
+use super::{
+    Command, ConnectionNumber, DialError, Ended, Event, Lists, Memory, Options, Reconnect, Source, Why, access::Access,
+};
 use crate::{
     content::NodeId,
     limits,
@@ -25,21 +30,6 @@ const SIBLINGS: Duration = Duration::from_secs(1);
 const SIBLINGS_MAX: usize = 4;
 /// A connection that ended sooner counts as one more failure: a peer that turns us away is not dialled without end.
 const SETTLED: Duration = Duration::from_secs(10);
-/// After so many failures in a row a peer is given up until it is heard of again.
-const ATTEMPTS: u32 = 10;
-/// A bootstrap peer that was given up is tried again after this time.
-const SLOW_LANE: Duration = Duration::from_secs(300);
-
-/// What a manager is told once.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// This node.
-    pub me: NodeId,
-    /// Peers connected at a time; further ones are turned away.
-    pub max_peers: usize,
-    /// Where the jitter of retries begins.
-    pub seed: u64,
-}
 
 #[derive(Debug)]
 struct Connection {
@@ -66,11 +56,11 @@ struct Peer {
 }
 
 impl Peer {
-    fn state(&self) -> PeerState {
-        match (self.connections.is_empty(), self.failures) {
+    fn state(&self, reconnect: &Reconnect) -> PeerState {
+        match (self.connections.is_empty(), reconnect.is_given_up(self.failures)) {
             (false, _) => PeerState::Connected,
-            (true, ATTEMPTS..) => PeerState::Failed,
-            (true, _) => PeerState::Disconnected,
+            (true, true) => PeerState::Failed,
+            (true, false) => PeerState::Disconnected,
         }
     }
 
@@ -87,15 +77,18 @@ impl Peer {
 pub struct PeerManager {
     options: Options,
     rng: fastrand::Rng,
+    access: Access,
     peers: BTreeMap<NodeId, Peer>,
     commands: VecDeque<Command>,
 }
 
 impl PeerManager {
-    /// A manager that knows nobody.
-    pub fn new(options: Options) -> Self {
+    /// A manager with what was kept from the last start. Its first command is [`Command::Admit`].
+    pub fn new(_now: Instant, options: Options, lists: Lists, _memory: Memory) -> Self {
         let rng = fastrand::Rng::with_seed(options.seed);
-        Self { options, rng, peers: BTreeMap::new(), commands: VecDeque::new() }
+        let access = Access::new(&options, lists);
+        let commands = VecDeque::from([Command::Admit(access.admission().clone())]);
+        Self { options, rng, access, peers: BTreeMap::new(), commands }
     }
 
     /// Takes note of what happened.
@@ -120,7 +113,7 @@ impl PeerManager {
         let due = self.peers.iter_mut().filter(|(_, peer)| peer.dial_at.is_some_and(|at| at <= now));
         for (count, (node, peer)) in due.enumerate() {
             if count >= room {
-                peer.dial_at = Some(now + backoff::delay(ATTEMPTS, &mut self.rng));
+                peer.dial_at = Some(now + self.options.reconnect.slow_delay(&mut self.rng));
                 continue;
             }
             peer.dial_at = None;
@@ -153,7 +146,7 @@ impl PeerManager {
     pub fn status(&self) -> Vec<PeerStatus> {
         let status = |(node, peer): (&NodeId, &Peer)| PeerStatus {
             node: node.to_string(),
-            state: peer.state(),
+            state: peer.state(&self.options.reconnect),
             address: peer.addresses.first().cloned(),
             rtt_us: peer.rtt.map(|rtt| rtt.as_micros() as u64),
             agent: peer.agent.clone(),
@@ -174,6 +167,7 @@ impl PeerManager {
         if node == self.options.me || addresses.is_empty() {
             return;
         }
+        let reconnect = self.options.reconnect;
         let polite = if self.options.me > node { POLITENESS } else { Duration::ZERO };
         let Some(peer) = self.peer(now, node, source) else { return };
         if source == Source::Bootstrap {
@@ -189,7 +183,7 @@ impl PeerManager {
         }
         peer.addresses.truncate(limits::network::ADDRESSES_PER_PEER);
         if peer.connections.is_empty() && !peer.dialling {
-            let given_up = peer.failures >= ATTEMPTS;
+            let given_up = reconnect.is_given_up(peer.failures);
             if given_up || news {
                 peer.failures = 0;
             }
@@ -204,7 +198,7 @@ impl PeerManager {
         let me_first = self.options.me < node;
         if !self.is_connected(&node) && self.connected() >= self.options.max_peers {
             // A stranger leaves no trace; whom we dialled ourselves we try again, there may be room then.
-            let delay = backoff::delay(ATTEMPTS, &mut self.rng);
+            let delay = self.options.reconnect.slow_delay(&mut self.rng);
             self.with(node, |peer| (peer.dialling, peer.dial_at) = (false, Some(now + delay)));
             self.commands.push_back(Command::TurnAway { node, why: Why::Full });
             return;
@@ -270,11 +264,7 @@ impl PeerManager {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.failures = peer.failures.saturating_add(1);
         peer.error = Some(reason);
-        peer.dial_at = match (peer.state(), peer.source) {
-            (PeerState::Failed, Source::Bootstrap) => Some(now + SLOW_LANE),
-            (PeerState::Failed, _) => None,
-            _ => Some(now + backoff::delay(peer.failures, &mut self.rng)),
-        };
+        peer.dial_at = Some(now + self.options.reconnect.delay(peer.failures, &mut self.rng));
     }
 
     fn close(&mut self, node: NodeId, connection: ConnectionNumber, why: Why) {

@@ -1,7 +1,7 @@
 //! Peers: who is known, who is connected, whom to dial and when. Pure: events and `now` go in, commands and the next
 //! timeout come out.
 //!
-//! It may use `status` (the words for states) and the ground, and must never know libp2p, sockets or a clock. `node` feeds
+//! It may use `config` and `status` (their plain words) and the ground, and must never know libp2p, sockets or a clock. `node` feeds
 //! it with what the network reports and carries its commands back:
 //!
 //! ```text
@@ -9,19 +9,28 @@
 //! handle_timeout(now) ──────┴─► poll_command() until None; call handle_timeout again at next_timeout()
 //! ```
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the manager comes to use all of it"))]
+mod access;
 mod admission;
 mod backoff;
 pub mod detector;
 mod event;
 mod manager;
 mod memory;
+mod options;
 pub mod quality;
 pub mod reputation;
+#[cfg_attr(not(test), expect(dead_code, reason = "the manager comes to use all of it"))]
+mod state;
 pub mod topology;
 
+pub use access::ListFull;
 pub use admission::Admission;
+pub use backoff::Reconnect;
 pub use event::{
     Command, Conduct, ConnectionNumber, DialError, Ended, Event, Introduction, Sample, Source, Subnet, Why,
 };
-pub use manager::{Options, PeerManager};
+pub use manager::{Changed, PeerManager};
 pub use memory::{Lists, Memory, Remembered};
+pub use options::Options;
+pub use state::State;

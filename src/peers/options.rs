@@ -1,0 +1,51 @@
+//! What a manager is told by the configuration.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::Reconnect;
+use crate::{config::Auth, content::NodeId, limits};
+
+/// What a manager is told at the start, and when the configuration is read again.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This node.
+    pub me: NodeId,
+    /// Where the jitter of retries begins.
+    pub seed: u64,
+    /// Who may connect.
+    pub auth: Auth,
+    /// Those who may, besides those of [`Lists`](super::Lists).
+    pub allow: BTreeSet<NodeId>,
+    /// Those who may not, whatever else is said of them.
+    pub deny: BTreeSet<NodeId>,
+    /// Peers connected at a time; further ones are turned away.
+    pub max_peers: usize,
+    /// Of these, at one IP address; this machine's own do not count.
+    pub max_peers_per_ip: usize,
+    /// Whether addresses on the internet are believed when others tell of them.
+    pub public_addresses: bool,
+    /// How a peer that is missing is tried.
+    pub reconnect: Reconnect,
+}
+
+impl Options {
+    /// What holds when nothing is configured.
+    pub fn new(me: NodeId, seed: u64) -> Self {
+        Self {
+            me,
+            seed,
+            auth: Auth::Open,
+            allow: BTreeSet::new(),
+            deny: BTreeSet::new(),
+            max_peers: limits::network::PEERS,
+            max_peers_per_ip: 32,
+            public_addresses: false,
+            reconnect: Reconnect {
+                first: Duration::from_millis(500),
+                longest: Duration::from_secs(3),
+                attempts: 30,
+                slow: Duration::from_secs(60),
+            },
+        }
+    }
+}
