@@ -236,6 +236,8 @@ pub mod network {
     pub const INCOMING_QUEUE: usize = 64;
     /// Bytes of the name that a peer gives its program.
     pub const AGENT_BYTES: usize = 64;
+    /// Peers that the door was closed to and whom the node has not heard of yet; more are not told of.
+    pub const TURNED_AWAY: usize = 64;
     /// Commands waiting between the node and the network task.
     pub const COMMAND_QUEUE: usize = 64;
     /// Bytes of one mDNS packet (RFC 6762, section 17).

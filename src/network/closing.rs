@@ -2,7 +2,11 @@
 
 use std::error::Error;
 
-use libp2p::swarm::{ConnectionError, DialError as SwarmDialError};
+use libp2p::{
+    Multiaddr,
+    multiaddr::Protocol,
+    swarm::{ConnectionError, DialError as SwarmDialError},
+};
 
 use super::quic::{CloseCode, close_code};
 use crate::peers::{DialError, Ended, Why};
@@ -51,4 +55,12 @@ pub(super) fn dial_error(error: &SwarmDialError) -> DialError {
 
 fn told(error: &(dyn Error + 'static)) -> Option<Why> {
     close_code(error).map(why)
+}
+
+/// The address without the peer id behind it: who it is, is told apart from where.
+pub(super) fn without_peer(mut address: Multiaddr) -> Multiaddr {
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    address
 }

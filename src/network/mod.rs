@@ -5,8 +5,10 @@
 
 mod behaviour;
 mod closing;
+mod door;
 pub mod identity;
 pub mod mdns;
+mod outbox;
 pub mod quic;
 mod service;
 mod task;

@@ -1,10 +1,11 @@
 //! Starting, steering and stopping the network.
 
-use std::{collections::HashMap, convert::Infallible, io, net::IpAddr, time::Duration};
+use std::{collections::HashMap, convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use futures::{
     StreamExt,
     channel::{mpsc, oneshot},
+    future::ready,
 };
 use libp2p::{
     Multiaddr, StreamProtocol, Swarm, Transport as _, core::muxing::StreamMuxerBox, multiaddr::Protocol, swarm,
@@ -14,10 +15,12 @@ use thiserror::Error;
 
 use super::{
     behaviour::Behaviour,
+    door::Door,
     identity::{self, Keypair},
     mdns::{self, Mdns},
+    outbox::Outbox,
     quic,
-    task::{Outbox, Task},
+    task::Task,
     tls::CipherPolicy,
 };
 use crate::{content::NodeId, limits, peers, wire};
@@ -136,7 +139,9 @@ pub struct Started {
 impl Network {
     /// Listens, announces, and runs until it is stopped.
     pub fn start(options: Options) -> Result<Started, NetworkError> {
-        let (mut swarm, quic) = swarm(&options)?;
+        let (door, turned_away) = Door::new();
+        let door = Arc::new(door);
+        let (mut swarm, quic) = swarm(&options, door.clone())?;
         for address in &options.listen {
             listen(&mut swarm, address, options.listen_explicit)?;
         }
@@ -149,7 +154,8 @@ impl Network {
         let mdns = discovery(&options);
         let (events_sender, events) = mpsc::channel(limits::network::EVENT_QUEUE);
         let (commands, commands_receiver) = smol::channel::bounded(limits::network::COMMAND_QUEUE);
-        let task = Task { swarm, quic, mdns, outbox: Outbox::new(events_sender), connections: HashMap::new() };
+        let (outbox, connections) = (Outbox::new(events_sender), HashMap::new());
+        let task = Task { swarm, quic, door, turned_away, mdns, outbox, connections };
         let (running, ended) = smol::channel::bounded(1);
         smol::spawn(async move {
             task.run(commands_receiver).await;
@@ -179,7 +185,7 @@ impl Network {
     }
 }
 
-fn swarm(options: &Options) -> Result<(Swarm<Behaviour>, quic::Control), NetworkError> {
+fn swarm(options: &Options, door: Arc<Door>) -> Result<(Swarm<Behaviour>, quic::Control), NetworkError> {
     let config = quic::Config {
         ciphers: options.ciphers,
         idle_timeout: IDLE_TIMEOUT,
@@ -188,7 +194,11 @@ fn swarm(options: &Options) -> Result<(Swarm<Behaviour>, quic::Control), Network
     };
     let transport = quic::Transport::new(&config).map_err(|error| NetworkError::Encryption(error.to_string()))?;
     let connections = transport.control();
-    let transport = transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed();
+    let enter = move |(peer, connection): (_, quic::Connection), point| {
+        let entered = door.enter(peer, &connection, &point);
+        ready(entered.map(|()| (peer, StreamMuxerBox::new(connection))))
+    };
+    let transport = transport.and_then(enter).map_err(|error| error.into_inner()).boxed();
     let config = swarm::Config::with_executor(|task| smol::spawn(task).detach()).with_idle_connection_timeout(NEVER);
     let me = identity::peer_id(options.keypair.node_id());
     Ok((Swarm::new(transport, Behaviour::new(&options.keypair), me, config), connections))

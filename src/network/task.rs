@@ -1,17 +1,20 @@
 //! The loop of the network task.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    future::{pending, poll_fn},
+    collections::{HashMap, HashSet},
+    future::poll_fn,
     net::IpAddr,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, channel::mpsc, select_biased};
+use futures::{FutureExt, StreamExt, select_biased};
 use libp2p::{
-    Multiaddr, Swarm, identify,
+    Multiaddr, PeerId, Swarm,
+    core::ConnectedPoint,
     multiaddr::Protocol,
+    ping,
     swarm::{
         ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -21,16 +24,19 @@ use smol::channel::Receiver;
 
 use super::{
     NetworkEvent,
-    behaviour::{Behaviour, BehaviourEvent},
+    behaviour::{self, Behaviour, BehaviourEvent},
     closing,
+    door::Door,
     identity::{node_id, peer_id},
     mdns::{self, Mdns},
+    outbox::Outbox,
     quic::{self, CloseCode},
     service::NetworkCommand,
+    tls::Cipher,
 };
 use crate::{
-    limits,
-    peers::{self, DialError, Ended, Source},
+    content::NodeId,
+    peers::{self, Ended, Source, Why},
 };
 
 /// How long peers are waited for to take notice of the end.
@@ -39,10 +45,22 @@ const GOODBYE: Duration = Duration::from_millis(300);
 pub(super) struct Task {
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) quic: quic::Control,
+    pub(super) door: Arc<Door>,
+    /// Whom the door was closed to.
+    pub(super) turned_away: Receiver<peers::Event>,
     pub(super) mdns: Option<Mdns>,
     pub(super) outbox: Outbox,
-    /// The numbers that connections have outside this part.
-    pub(super) connections: HashMap<ConnectionId, peers::ConnectionNumber>,
+    pub(super) connections: HashMap<ConnectionId, Open>,
+}
+
+/// An open connection.
+pub(super) struct Open {
+    /// What it is called outside this part.
+    number: peers::ConnectionNumber,
+    node: NodeId,
+    connection: quic::Watched,
+    /// Why it is being closed here, if it is.
+    closing: Option<Why>,
 }
 
 impl Task {
@@ -63,6 +81,12 @@ impl Task {
                     }
                     Ok(NetworkCommand::Stop) | Err(_) => break,
                 },
+                event = self.turned_away.recv().fuse() => {
+                    // The other end is with the door, which lives as long as this.
+                    if let Ok(event) = event {
+                        self.outbox.push_peer(event);
+                    }
+                }
                 event = self.swarm.select_next_some() => self.handle_swarm_event(event),
                 event = heard.fuse() => match event {
                     Some(event) => self.handle_mdns_event(event),
@@ -90,40 +114,63 @@ impl Task {
             }
             peers::Command::Close { node, connection, why } => {
                 log::debug!("closing a connection with {node}: {why}");
-                let open = self.connections.iter().find(|(_, number)| **number == connection);
-                if let Some((id, _)) = open {
-                    self.swarm.close_connection(*id);
-                }
+                self.close(why, |open| open.number == connection);
             }
             peers::Command::TurnAway { node, why } => {
                 log::debug!("{node} is turned away: {why}");
+                self.close(why, |open| open.node == node);
+                // Those, too, that the swarm does not tell of yet.
                 self.quic.close_peer(&peer_id(node), closing::code(why), &why.to_string());
             }
-            peers::Command::Admit(_) | peers::Command::Observe { .. } | peers::Command::Exchange { .. } => {}
+            peers::Command::Admit(admission) => self.door.set(admission),
+            peers::Command::Observe { probe } => self.observe(&probe.into_iter().collect()),
+            peers::Command::Exchange { .. } => {}
         }
+    }
+
+    fn close(&mut self, why: Why, which: impl Fn(&Open) -> bool) {
+        for open in self.connections.values_mut().filter(|open| which(open)) {
+            open.closing.get_or_insert(why);
+            open.connection.close(closing::code(why), &why.to_string());
+        }
+    }
+
+    /// Makes some peers give a sign of life, and tells of all connections as they are now.
+    fn observe(&mut self, probe: &HashSet<NodeId>) {
+        let mut samples = Vec::with_capacity(self.connections.len());
+        for open in self.connections.values() {
+            if probe.contains(&open.node) {
+                open.connection.probe();
+            }
+            // One that has just ended is told of by the swarm.
+            let Some(reading) = open.connection.read() else { continue };
+            samples.push(peers::Sample {
+                node: open.node,
+                connection: open.number,
+                heard: reading.heard,
+                rtt: reading.rtt,
+                sent_packets: reading.sent_packets,
+                lost_packets: reading.lost_packets,
+                sent_bytes: reading.sent_bytes,
+                received_bytes: reading.received_bytes,
+            });
+        }
+        self.outbox.push_peer(peers::Event::Observed { samples });
     }
 
     fn handle_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.handle_behaviour_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let Some(node) = node_id(&peer_id) else {
-                    self.swarm.close_connection(connection_id);
-                    return;
-                };
-                let connection = self.outbox.number();
-                self.connections.insert(connection_id, connection);
-                let address = without_peer(endpoint.get_remote_address().clone()).to_string();
-                let inbound = endpoint.is_listener();
-                self.outbox.push_peer(peers::Event::Connected { node, connection, address, inbound, cipher: "" });
+                self.handle_established(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
-                let (Some(node), Some(connection)) = (node_id(&peer_id), self.connections.remove(&connection_id))
-                else {
-                    return;
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                let Some(Open { number, node, closing, .. }) = self.connections.remove(&connection_id) else { return };
+                let ended = match (closing::ended(cause.as_ref()), closing) {
+                    (Ended::Here(_) | Ended::Lost(_), Some(why)) => Ended::Here(why),
+                    (ended, _) => ended,
                 };
-                let ended = closing::ended(cause.as_ref());
-                self.outbox.push_peer(peers::Event::Disconnected { node, connection, ended });
+                self.outbox.push_peer(peers::Event::Disconnected { node, connection: number, ended });
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
                 if let Some(node) = node_id(&peer_id) {
@@ -142,24 +189,38 @@ impl Task {
         }
     }
 
+    fn handle_established(&mut self, peer: PeerId, id: ConnectionId, point: &ConnectedPoint) {
+        let (Some(node), Some(connection)) = (node_id(&peer), self.door.claim(&peer, point)) else {
+            // The door knows each that is open.
+            self.swarm.close_connection(id);
+            return;
+        };
+        // The door may have been closed to it since it went through.
+        if self.door.check(peer, &connection, point).is_err() {
+            return;
+        }
+        let cipher = connection.cipher().map_or("", Cipher::suite);
+        let number = self.outbox.number();
+        self.connections.insert(id, Open { number, node, connection, closing: None });
+        let address = closing::without_peer(point.get_remote_address().clone()).to_string();
+        let inbound = point.is_listener();
+        self.outbox.push_peer(peers::Event::Connected { node, connection: number, address, inbound, cipher });
+    }
+
     fn handle_behaviour_event(&mut self, event: BehaviourEvent) {
-        match event {
-            BehaviourEvent::Ping(libp2p::ping::Event { peer, result: Ok(rtt), .. }) => {
-                if let Some(node) = node_id(&peer) {
-                    self.outbox.push_peer(peers::Event::Pinged { node, rtt });
+        let event = match event {
+            BehaviourEvent::Ping(ping::Event { peer, result, .. }) => node_id(&peer).map(|node| match result {
+                Ok(rtt) => peers::Event::Pinged { node, rtt },
+                Err(error) => {
+                    log::debug!("{node} did not answer a ping: {error}");
+                    peers::Event::PingFailed { node }
                 }
-            }
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                if let Some(node) = node_id(&peer_id) {
-                    let agent = crate::wire::Text::<{ limits::network::AGENT_BYTES }>::cut(&info.agent_version);
-                    self.outbox.push_peer(peers::Event::Identified {
-                        node,
-                        agent: agent.into_string(),
-                        addresses: Vec::new(),
-                    });
-                }
-            }
-            _ => {}
+            }),
+            BehaviourEvent::Identify(event) => behaviour::identified(event),
+            BehaviourEvent::Stream(()) => None,
+        };
+        if let Some(event) = event {
+            self.outbox.push_peer(event);
         }
     }
 
@@ -196,93 +257,9 @@ fn zoned(address: &Multiaddr, name_of: impl Fn(IpAddr) -> Option<String>) -> Str
     zone.map_or_else(|| address.to_string(), |zone| format!("/ip6zone/{zone}{address}"))
 }
 
-/// The address without the peer id behind it: who it is, is told apart from where.
-fn without_peer(mut address: Multiaddr) -> Multiaddr {
-    if let Some(Protocol::P2p(_)) = address.iter().last() {
-        address.pop();
-    }
-    address
-}
-
-/// Events on their way to the node. The network never waits for it: what tells of connections is kept (an opening and a
-/// closing that were not fetched cancel each other out, so connections bound their number; where this node dialled, a failed
-/// dial is left, for each has an answer), the rest is dropped and counted while too much waits.
-pub(super) struct Outbox {
-    sender: mpsc::Sender<NetworkEvent>,
-    waiting: VecDeque<NetworkEvent>,
-    dropped: u64,
-    next_number: peers::ConnectionNumber,
-}
-
-impl Outbox {
-    pub(super) fn new(sender: mpsc::Sender<NetworkEvent>) -> Self {
-        Self { sender, waiting: VecDeque::new(), dropped: 0, next_number: 0 }
-    }
-
-    fn number(&mut self) -> peers::ConnectionNumber {
-        self.next_number += 1;
-        self.next_number
-    }
-
-    /// Moves one waiting event to the node, as soon as there are one and room for it.
-    async fn deliver(&mut self) {
-        if self.waiting.is_empty() {
-            return pending().await;
-        }
-        // The node drops its end only when it ends, and then ends this task too.
-        if poll_fn(|cx| self.sender.poll_ready(cx)).await.is_err() {
-            return pending().await;
-        }
-        if let Some(event) = self.waiting.pop_front() {
-            let _ = self.sender.start_send(event);
-        }
-    }
-
-    fn push_peer(&mut self, event: peers::Event) {
-        self.push(NetworkEvent::Peer(event));
-    }
-
-    fn push(&mut self, event: NetworkEvent) {
-        use peers::Event::{Connected, DialFailed, Disconnected};
-        match &event {
-            NetworkEvent::Peer(Disconnected { node, connection: closed, ended }) => {
-                let opening = |waiting: &NetworkEvent| matches!(waiting, NetworkEvent::Peer(Connected { connection, .. }) if connection == closed);
-                if let Some(at) = self.waiting.iter().position(opening) {
-                    if let Some(NetworkEvent::Peer(Connected { inbound: false, .. })) = self.waiting.remove(at) {
-                        let error = match ended {
-                            Ended::Here(why) | Ended::There(why) => DialError::Refused(*why),
-                            Ended::Lost(reason) => DialError::Unreachable(reason.clone()),
-                        };
-                        self.push_peer(DialFailed { node: *node, error });
-                    }
-                    return;
-                }
-            }
-            NetworkEvent::Listening(_) => {
-                self.waiting.retain(|waiting| !matches!(waiting, NetworkEvent::Listening(_)));
-            }
-            // One is under way for each peer at most: the answer to a command.
-            NetworkEvent::Peer(Connected { .. } | DialFailed { .. }) => {}
-            _ if self.waiting.len() >= limits::network::EVENT_QUEUE => {
-                self.dropped += 1;
-                log::debug!("{} network events dropped so far: the node is busy", self.dropped);
-                return;
-            }
-            _ => {}
-        }
-        self.waiting.push_back(event);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{content::NodeId, peers::Why};
-
-    fn opened(connection: peers::ConnectionNumber) -> NetworkEvent {
-        let (node, address) = (NodeId([1; 32]), String::new());
-        NetworkEvent::Peer(peers::Event::Connected { node, connection, address, inbound: true, cipher: "" })
-    }
 
     #[test]
     fn link_local_addresses_are_shown_with_their_interface() {
@@ -290,48 +267,5 @@ mod tests {
         assert_eq!(shown("/ip6/fe80::1/udp/1/quic-v1"), "/ip6zone/eth0/ip6/fe80::1/udp/1/quic-v1");
         assert_eq!(shown("/ip6/fd00::1/udp/1/quic-v1"), "/ip6/fd00::1/udp/1/quic-v1");
         assert_eq!(shown("/ip4/10.0.0.1/udp/1/quic-v1"), "/ip4/10.0.0.1/udp/1/quic-v1");
-    }
-
-    #[test]
-    fn a_dial_has_an_answer_though_its_connection_has_gone_again() {
-        let (sender, _receiver) = mpsc::channel(0);
-        let mut outbox = Outbox::new(sender);
-        let (node, address) = (NodeId([1; 32]), String::new());
-        outbox.push_peer(peers::Event::Connected { node, connection: 1, address, inbound: false, cipher: "" });
-        outbox.push(closed(1));
-        let waiting = Vec::from(outbox.waiting);
-        assert!(matches!(&waiting[..], [NetworkEvent::Peer(peers::Event::DialFailed { .. })]), "{waiting:?}");
-    }
-
-    fn closed(connection: peers::ConnectionNumber) -> NetworkEvent {
-        NetworkEvent::Peer(peers::Event::Disconnected {
-            node: NodeId([1; 32]),
-            connection,
-            ended: Ended::Here(Why::Done),
-        })
-    }
-
-    #[test]
-    fn a_node_that_does_not_listen_costs_no_memory_and_loses_no_state() {
-        let (sender, mut receiver) = mpsc::channel(0);
-        let mut outbox = Outbox::new(sender);
-        outbox.push(opened(1));
-        for connection in 2..100_000 {
-            outbox.push(opened(connection));
-            outbox.push_peer(peers::Event::Pinged { node: NodeId([1; 32]), rtt: Duration::ZERO });
-            outbox.push(NetworkEvent::Listening(vec![connection.to_string()]));
-            outbox.push(closed(connection));
-        }
-        assert!(outbox.waiting.len() <= limits::network::EVENT_QUEUE + 2);
-        assert!(outbox.dropped > 90_000);
-        let mut kept = Vec::new();
-        while !outbox.waiting.is_empty() {
-            outbox.deliver().now_or_never().expect("room for one event");
-            kept.push(receiver.try_recv().expect("the event delivered"));
-        }
-        assert!(matches!(&kept[0], NetworkEvent::Peer(peers::Event::Connected { connection: 1, .. })));
-        let listening = |event: &&NetworkEvent| matches!(event, NetworkEvent::Listening(_));
-        let last: Vec<_> = kept.iter().filter(listening).collect();
-        assert!(matches!(last[..], [NetworkEvent::Listening(addresses)] if addresses[0] == "99999"));
     }
 }

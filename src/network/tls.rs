@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use libp2p::{PeerId, identity};
 use libp2p_tls::certificate;
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::{
+    ClientConfig, PacketKey, ServerConfig,
+    rustls::{QuicClientConfig, QuicServerConfig},
+};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
     client::{
@@ -38,6 +41,8 @@ use x509_parser::{
 
 use super::identity::Keypair;
 
+mod session;
+
 const ALPN: &[u8] = b"libp2p";
 const LIBP2P_EXTENSION: Oid<'static> = oid!(1.3.6.1.4.1.53594.1.1);
 const SIGNING_PREFIX: &[u8] = b"libp2p-tls-handshake:";
@@ -56,6 +61,30 @@ pub enum CipherPolicy {
     Aes256,
     /// ChaCha20-Poly1305 and nothing else.
     ChaCha20,
+}
+
+/// What protects the packets of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cipher {
+    /// AES-256-GCM.
+    Aes256,
+    /// ChaCha20-Poly1305.
+    ChaCha20,
+}
+
+impl Cipher {
+    /// The name of its suite (RFC 8446, appendix B.4).
+    pub fn suite(self) -> &'static str {
+        match self {
+            Self::Aes256 => "TLS13_AES_256_GCM_SHA384",
+            Self::ChaCha20 => "TLS13_CHACHA20_POLY1305_SHA256",
+        }
+    }
+
+    /// Told by how much a key may encrypt: with ChaCha20 more than QUIC has packets (RFC 9001, section 6.6).
+    fn of(key: &dyn PacketKey) -> Self {
+        if key.confidentiality_limit() == u64::MAX { Self::ChaCha20 } else { Self::Aes256 }
+    }
 }
 
 /// Why there is no TLS configuration.
@@ -113,15 +142,17 @@ impl Tls {
     }
 
     /// For the accepting side: every peer must prove who it is, and any is welcome.
-    pub(crate) fn server(&self) -> Result<QuicServerConfig, TlsError> {
+    pub(crate) fn server(&self) -> Result<Arc<dyn ServerConfig>, TlsError> {
         let config = Arc::new(self.server_config()?);
-        Ok(QuicServerConfig::with_initial(config, initial_suite()).expect("it is the initial suite"))
+        let config = QuicServerConfig::with_initial(config, initial_suite()).expect("it is the initial suite");
+        Ok(Arc::new(session::Tell(Arc::new(config))))
     }
 
     /// For the dialling side; with `expected`, any other peer is refused.
-    pub(crate) fn client(&self, expected: Option<PeerId>) -> Result<QuicClientConfig, TlsError> {
+    pub(crate) fn client(&self, expected: Option<PeerId>) -> Result<Arc<dyn ClientConfig>, TlsError> {
         let config = Arc::new(self.client_config(expected)?);
-        Ok(QuicClientConfig::with_initial(config, initial_suite()).expect("it is the initial suite"))
+        let config = QuicClientConfig::with_initial(config, initial_suite()).expect("it is the initial suite");
+        Ok(Arc::new(session::Tell(Arc::new(config))))
     }
 
     fn server_config(&self) -> Result<rustls::ServerConfig, TlsError> {

@@ -169,6 +169,17 @@ pub struct Introduction {
     pub uptime_s: u32,
 }
 
+/// What a peer speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// The protocols that this node needs.
+    Ours,
+    /// Those of this program, but not in the version that this node needs.
+    OtherVersion,
+    /// Nothing of this program: another program of libp2p's world, which does no harm.
+    Others,
+}
+
 /// A network that this machine is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subnet {
@@ -202,8 +213,9 @@ pub enum Event {
     Pinged { node: NodeId, rtt: Duration },
     /// It did not.
     PingFailed { node: NodeId },
-    /// The other end named its program, and where it listens.
-    Identified { node: NodeId, agent: String, addresses: Vec<String> },
+    /// The other end named its program, what it speaks, and where it listens: at most
+    /// [`ADDRESSES_PER_PEER`](crate::limits::network::ADDRESSES_PER_PEER) multiaddrs, unproven.
+    Identified { node: NodeId, agent: String, speaks: Speaks, addresses: Vec<String> },
     /// A peer told of itself and of others.
     Introduced { by: NodeId, capacity: u16, uptime_s: u32, others: Vec<Introduction> },
     /// A peer behaved well or badly.

@@ -28,7 +28,7 @@ pub use access::ListFull;
 pub use admission::Admission;
 pub use backoff::Reconnect;
 pub use event::{
-    Command, Conduct, ConnectionNumber, DialError, Ended, Event, Introduction, Sample, Source, Subnet, Why,
+    Command, Conduct, ConnectionNumber, DialError, Ended, Event, Introduction, Sample, Source, Speaks, Subnet, Why,
 };
 pub use manager::{Changed, PeerManager};
 pub use memory::{Lists, Memory, Remembered};

@@ -64,7 +64,7 @@ impl ProtoConfig {
     pub(super) fn new(config: &Config) -> Result<Self, Error> {
         let tls = Tls::new(&config.keypair, config.ciphers)?;
         let transport = Arc::new(transport_config(config));
-        let mut server = ServerConfig::with_crypto(Arc::new(tls.server()?));
+        let mut server = ServerConfig::with_crypto(tls.server()?);
         server.transport = transport.clone();
         server.migration(false);
         server.time_source(Arc::new(Uptime(clock::now())));
@@ -81,7 +81,7 @@ impl ProtoConfig {
     }
 
     pub(super) fn client(&self, expected: Option<PeerId>) -> Result<ClientConfig, Error> {
-        let mut config = ClientConfig::new(Arc::new(self.tls.client(expected)?));
+        let mut config = ClientConfig::new(self.tls.client(expected)?);
         config.transport_config(self.transport.clone());
         Ok(config)
     }

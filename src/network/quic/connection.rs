@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_io::Timer;
@@ -19,7 +20,7 @@ use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, St
 use rustls::pki_types::CertificateDer;
 use smol::lock::SemaphoreGuardArc;
 
-use super::{CloseCode, Error, Stream, endpoint::Endpoint};
+use super::{CloseCode, Error, Stream, Watched, endpoint::Endpoint, watched};
 use crate::{clock, limits::network as limits, network::tls};
 
 /// A connection as the driver and all handles see it.
@@ -29,10 +30,20 @@ pub(super) struct Shared {
     state: Mutex<State>,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shared({})", self.handle.0)
+    }
+}
+
 /// Never locked while waiting, and never locks anything but the endpoint's list of touched connections.
 pub(super) struct State {
     pub(super) proto: quinn_proto::Connection,
     pub(super) connected: bool,
+    /// When the last packet arrived that was certainly the peer's.
+    pub(super) heard: Instant,
+    /// The frames of such packets, by which they are noticed.
+    frames: u64,
     /// Why it is no more.
     pub(super) lost: Option<ConnectionError>,
     /// All that there was to send after the end has been sent.
@@ -77,6 +88,8 @@ impl Shared {
         let state = State {
             proto,
             connected: false,
+            heard: clock::now(),
+            frames: 0,
             lost: None,
             flushed: false,
             touched: false,
@@ -148,8 +161,12 @@ impl Shared {
 
 impl State {
     /// The driver has come; what is touched from now on needs it again.
-    pub(super) fn begin_drive(&mut self) {
+    pub(super) fn begin_drive(&mut self, now: Instant) {
         self.touched = false;
+        let frames = watched::frames(&self.proto.stats().frame_rx);
+        if frames != self.frames {
+            (self.frames, self.heard) = (frames, now);
+        }
     }
 
     pub(super) fn set_flushed(&mut self) {
@@ -282,6 +299,11 @@ impl Connection {
     /// Closes at once; the peer sees the code and the reason (at most [`limits::CLOSE_REASON_BYTES`]).
     pub fn close_with(&self, code: CloseCode, reason: &str) {
         self.handle.0.close(code, reason);
+    }
+
+    /// What can be seen and done from outside.
+    pub fn watch(&self) -> Watched {
+        Watched(Arc::downgrade(&self.handle.0))
     }
 
     fn stream(&self, id: StreamId) -> Stream {

@@ -94,7 +94,7 @@ impl Driver {
         entry.ready = false;
         let shared = entry.shared.clone();
         let mut connection = shared.lock();
-        connection.begin_drive();
+        connection.begin_drive(now);
         connection.proto.handle_timeout(now);
         let mut drained = false;
         while let Some(event) = connection.proto.poll_endpoint_events() {

@@ -21,6 +21,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod watched;
 
 pub use close::{CloseCode, close_code};
 pub use config::Config;
@@ -28,6 +29,7 @@ pub use connection::{Connecting, Connection};
 pub use control::Control;
 pub use stream::Stream;
 pub use transport::Transport;
+pub use watched::{Reading, Watched};
 
 use std::io;
 
@@ -62,4 +64,7 @@ pub enum Error {
     /// There is no such interface.
     #[error("there is no network interface {0:?}")]
     NoSuchInterface(String),
+    /// This node closed the connection as soon as it was made.
+    #[error("closed at once, with {0:?}")]
+    ClosedHere(CloseCode),
 }

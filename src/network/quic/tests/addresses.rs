@@ -1,0 +1,61 @@
+//! Addresses.
+
+use super::*;
+
+#[test]
+fn dials_leave_from_the_listeners_port() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(), Node::new());
+        let (_, ours) = a.listen(V4).await;
+        let (_, theirs) = b.listen(V4).await;
+        let _dialled = a.dial(&theirs).await.unwrap();
+        let (_, accepted) = b.accept().await;
+        assert_eq!(super::super::address::remote(accepted.remote()), ours);
+        let new = DialOpts { port_use: PortUse::New, ..REUSE };
+        let dial = a.transport.lock().unwrap().dial(theirs, new).unwrap();
+        let _dialled = soon(dial).await.unwrap();
+        let (_, accepted) = b.accept().await;
+        assert_ne!(super::super::address::remote(accepted.remote()), ours);
+    });
+}
+
+#[test]
+fn addresses_of_others_are_not_ours() {
+    let mut transport = Transport::new(&Config::new(Keypair::generate())).unwrap();
+    for address in [
+        "/ip4/127.0.0.1/tcp/1",
+        "/ip4/127.0.0.1/udp/1",
+        "/ip4/127.0.0.1/udp/1/quic",
+        "/ip4/127.0.0.1/udp/1/quic-v1/webtransport",
+        "/ip4/127.0.0.1/udp/0/quic-v1",
+        "/ip4/0.0.0.0/udp/1/quic-v1",
+        "/dns/localhost/udp/1/quic-v1",
+        "/ip6/fe80::1/udp/1/quic-v1",
+        "/ip6zone/nosuch0/ip6/fe80::1/udp/1/quic-v1",
+    ] {
+        assert!(transport.dial(address.parse().unwrap(), REUSE).is_err(), "{address}");
+    }
+}
+
+#[test]
+fn a_wildcard_is_announced_as_the_machines_addresses() {
+    smol::block_on(async {
+        let mut node = Node::new();
+        let (_, address) = node.listen("/ip4/0.0.0.0/udp/0/quic-v1").await;
+        assert!(!address.to_string().contains("0.0.0.0"), "{address}");
+        let peer = Node::new();
+        peer.dial(&address).await.unwrap();
+    });
+}
+
+#[test]
+fn link_local_addresses_keep_their_interface() {
+    let parse = |address: &str| super::super::address::parse(&address.parse().unwrap()).unwrap();
+    let (by_number, _) = parse("/ip6zone/1/ip6/fe80::7/udp/9/quic-v1").unwrap();
+    // Linux numbers the loopback interface 1 in every network namespace.
+    let (by_name, _) = parse("/ip6zone/lo/ip6/fe80::7/udp/9/quic-v1").unwrap();
+    assert_eq!((by_number, by_name), ("[fe80::7%1]:9".parse().unwrap(), by_number));
+    assert_eq!(super::super::address::remote(by_number).to_string(), "/ip6zone/1/ip6/fe80::7/udp/9/quic-v1");
+    assert!(matches!(parse("/ip6/fe80::7/udp/9/quic-v1"), Err(Error::ZoneMissing(_))));
+    assert!(matches!(parse("/ip6zone/nosuch0/ip6/fe80::7/udp/9/quic-v1"), Err(Error::NoSuchInterface(_))));
+}
