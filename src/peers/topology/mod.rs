@@ -120,14 +120,11 @@ impl Topology {
         };
         let capacity = usize::from(me.capacity).max(1);
         if wanted.len() > capacity {
-            // Neighbours on the ring keep it in one piece.
-            let mut few = neighbours(me, &others);
+            // Neighbours on the ring keep all in one piece.
+            let ring = neighbours(me, &others);
             let rest: Vec<Candidate> = others.iter().filter(|other| wanted.contains(&other.node)).copied().collect();
-            few.extend(draw(me, &rest, capacity));
-            let surplus = few.len().saturating_sub(capacity);
-            let last: Vec<NodeId> = few.iter().rev().copied().take(surplus).collect();
-            few.retain(|node| !last.contains(node));
-            wanted = few;
+            let rest = draw(me, &rest, wanted.len()).filter(|node| !ring.contains(node));
+            wanted = ring.iter().copied().chain(rest).take(capacity).collect();
         }
         wanted
     }
