@@ -20,6 +20,8 @@ mod memory;
 mod options;
 pub mod quality;
 pub mod reputation;
+#[cfg(test)]
+mod sim;
 #[cfg_attr(not(test), expect(dead_code, reason = "the manager comes to use all of it"))]
 mod state;
 pub mod topology;

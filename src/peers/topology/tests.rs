@@ -206,7 +206,10 @@ fn a_small_node_dials_few_and_stays_on_the_ring() {
     nodes[3].capacity = 4;
     let chosen = Topology::new(OPTIONS).choose(&nodes[3], &nodes);
     assert_eq!(chosen.len(), 4);
-    assert!(neighbours(&nodes[3], &nodes.iter().filter(|one| one.node != nodes[3].node).copied().collect::<Vec<_>>()).is_subset(&chosen));
+    assert!(
+        neighbours(&nodes[3], &nodes.iter().filter(|one| one.node != nodes[3].node).copied().collect::<Vec<_>>())
+            .is_subset(&chosen)
+    );
     nodes[3].capacity = 0;
     assert_eq!(Topology::new(OPTIONS).choose(&nodes[3], &nodes).len(), 1, "it dials one at least");
     assert!(Topology::new(OPTIONS).choose(&nodes[3], &[]).is_empty());
