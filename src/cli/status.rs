@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::Config,
     node::control::{Reply, Request},
-    status::{NodeStatus, NoticeLevel, PeerState, ScrubState, ScrubStatus, TransferStatus},
+    status::{NodeStatus, NoticeLevel, PeerState, ScrubState, ScrubStatus, SystemStatus, TransferStatus},
 };
 
 /// Show what the running node does
@@ -59,6 +59,10 @@ fn print(status: &NodeStatus, out: &mut Out) -> Result<(), Failure> {
         size(store.reserve_bytes),
     ))?;
     out.line(format_args!("Checking    {}", scrub_line(&status.scrub)))?;
+    let system = system_lines(&status.system);
+    for (at, line) in system.iter().enumerate() {
+        out.line(format_args!("{}{line}", if at == 0 { "Machine     " } else { "            " }))?;
+    }
     for transfer in &status.transfers {
         out.text(format_args!("Copying     {}", transfer_line(transfer)))?;
     }
@@ -87,6 +91,37 @@ fn scrub_line(scrub: &ScrubStatus) -> String {
         count(scrub.passes, "pass"),
         count(scrub.damaged, "damaged file")
     )
+}
+
+/// What the machine tells; what it does not is left out.
+fn system_lines(system: &SystemStatus) -> Vec<String> {
+    let mut machine = Vec::new();
+    if let Some(bytes) = system.memory_bytes {
+        machine.push(format!("this program takes {}", size(bytes)));
+    }
+    if let (Some(total), Some(available)) = (system.memory_total_bytes, system.memory_available_bytes) {
+        machine.push(format!("{} of {} memory available", size(available), size(total)));
+    }
+    if let Some(percent) = system.cpu_percent {
+        machine.push(format!("CPU {percent:.1} %"));
+    }
+    if let Some(load) = system.load {
+        machine.push(format!("load {load:.2}"));
+    }
+    if let Some(celsius) = system.temperature_celsius {
+        machine.push(format!("{celsius:.0} °C"));
+    }
+    if let Some(seconds) = system.uptime_s {
+        machine.push(format!("up {}", duration(seconds)));
+    }
+    let mut lines = vec![machine.join(", ")];
+    for (what, disk) in [("data", system.data_disk), ("library", system.library_disk)] {
+        if let Some(disk) = disk {
+            lines.push(format!("disk of {what}: {} of {} free", size(disk.free_bytes), size(disk.total_bytes)));
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
 }
 
 /// A transfer in a line.

@@ -5,6 +5,7 @@
 pub mod control;
 mod disks;
 pub mod footprint;
+mod monitor;
 pub mod ops;
 mod peering;
 mod rebuild;
@@ -118,11 +119,11 @@ impl Node {
         Ok(Self { state, network, tasks, page })
     }
 
-    /// The node's state as it is now.
+    /// The node's state as it is now, without that of the machine: it is asked often.
     pub async fn status(&self) -> NodeStatus {
         let state = self.state.clone();
         // It waits for what the store is writing.
-        smol::unblock(move || state.status()).await
+        smol::unblock(move || state.brief()).await
     }
 
     /// Returns once the library can be changed: after an index that was lost is built again.

@@ -2,13 +2,16 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{Arc, OnceLock},
     time::Instant,
 };
 
 use super::{
     control::{OpError, Reply, Request},
-    disks, ops,
+    disks,
+    monitor::Monitor,
+    ops,
     peering::Peering,
     rebuild::Rebuild,
     scrub::{self, Scrub},
@@ -29,6 +32,7 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     pub(super) rebuild: Rebuild,
     pub(super) scrub: Scrub,
+    monitor: Monitor,
     page: OnceLock<SocketAddr>,
     reserve_bytes: u64,
     quota_bytes: u64,
@@ -50,6 +54,7 @@ impl State {
             uploads: Uploads::new(limits::transfer::UPLOAD_SLOTS),
             rebuild,
             scrub: Scrub::new(&config.scrub),
+            monitor: Monitor::new(Path::new("/"), &config.data, &config.mirror.folder, clock::now()),
             page: OnceLock::new(),
             reserve_bytes: config.mirror.reserve.0,
             quota_bytes: config.mirror.quota.0,
@@ -69,6 +74,11 @@ impl State {
 
     /// Everything as it is now; may block for a moment.
     pub(super) fn status(&self) -> NodeStatus {
+        NodeStatus { system: self.monitor.status(clock::now()), ..self.brief() }
+    }
+
+    /// The same without what the machine must be asked for.
+    pub(super) fn brief(&self) -> NodeStatus {
         let totals = self.library.store().totals();
         let mut notices: Vec<_> = self.rebuild.notice().into_iter().collect();
         notices.extend(disks::notices(&self.library));
@@ -94,6 +104,7 @@ impl State {
             },
             scrub: self.scrub.status(totals.bytes),
             notices,
+            ..NodeStatus::default()
         }
     }
 

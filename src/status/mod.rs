@@ -26,8 +26,43 @@ pub struct NodeStatus {
     /// Checking of what it keeps.
     #[serde(default)]
     pub scrub: ScrubStatus,
+    /// The process, and the machine that it runs on.
+    #[serde(default)]
+    pub system: SystemStatus,
     /// What a person should know or do.
     pub notices: Vec<Notice>,
+}
+
+/// The process and the machine that it runs on. What the machine does not tell is none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SystemStatus {
+    /// Bytes of memory that the process takes (resident).
+    pub memory_bytes: Option<u64>,
+    /// Bytes of memory that the machine has.
+    pub memory_total_bytes: Option<u64>,
+    /// Those of them that programs may still take.
+    pub memory_available_bytes: Option<u64>,
+    /// What the process takes of one processor core, since it was looked last or since it started; above 100 with several.
+    pub cpu_percent: Option<f32>,
+    /// Tasks of the machine that ran or waited to run, on average over a minute.
+    pub load: Option<f32>,
+    /// The disk of the data folder.
+    pub data_disk: Option<DiskStatus>,
+    /// The disk of the library, often the same.
+    pub library_disk: Option<DiskStatus>,
+    /// The hottest sensor.
+    pub temperature_celsius: Option<f32>,
+    /// Seconds since the machine started.
+    pub uptime_s: Option<u64>,
+}
+
+/// A disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Bytes that an ordinary user may still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
 }
 
 /// One peer.

@@ -7,7 +7,9 @@ use super::{
     Frame,
     shape::{count, foreign, grouped, size, span},
 };
-use crate::status::{NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, TransferStatus};
+use crate::status::{
+    NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, SystemStatus, TransferStatus,
+};
 
 /// Seconds between two looks at the status.
 const REFRESH_S: u32 = 10;
@@ -34,6 +36,7 @@ pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
                 dt { "Library" } dd { (count(node.store.collections, "collection")) ", " (count(node.store.blobs, "file")) ", " (size(node.store.bytes)) }
                 dt { "Free space" } dd { (size(node.store.free_bytes)) " " small { "(" (size(node.store.reserve_bytes)) " of it are kept free)" } }
                 dt { "Checking" } dd { (scrub(&node.scrub)) }
+                (machine(&node.system))
                 dt { "Running" } dd { (span(node.uptime_s)) ", version " (node.version) }
                 dt { "Id" } dd { code { (node.node) } }
                 @for listen in &node.listen { dt { "Listens on" } dd { code { (listen) } } }
@@ -57,6 +60,30 @@ fn scrub(scrub: &ScrubStatus) -> Markup {
     html! {
         (state) ", " (size(scrub.checked_bytes)) " of " (size(scrub.total_bytes)) " "
         small { "(all of it " (count(scrub.passes, "time")) " so far; " (count(scrub.damaged, "damaged file")) " found)" }
+    }
+}
+
+/// What the machine tells; what it does not is left out.
+fn machine(system: &SystemStatus) -> Markup {
+    html! {
+        @if let Some(bytes) = system.memory_bytes {
+            dt { "Memory" }
+            dd {
+                (size(bytes))
+                @if let (Some(total), Some(available)) = (system.memory_total_bytes, system.memory_available_bytes) {
+                    " " small { "(the machine has " (size(total)) ", " (size(available)) " of it available)" }
+                }
+            }
+        }
+        @if let Some(percent) = system.cpu_percent {
+            dt { "Processor" }
+            dd { (format!("{percent:.1} %")) @if let Some(load) = system.load { " " small { "(load " (format!("{load:.2}")) ")" } } }
+        }
+        @for (what, disk) in [("Data disk", system.data_disk), ("Library disk", system.library_disk)] {
+            @if let Some(disk) = disk { dt { (what) } dd { (size(disk.free_bytes)) " of " (size(disk.total_bytes)) " free" } }
+        }
+        @if let Some(celsius) = system.temperature_celsius { dt { "Temperature" } dd { (format!("{celsius:.0} °C")) } }
+        @if let Some(seconds) = system.uptime_s { dt { "Machine" } dd { "running for " (span(seconds)) } }
     }
 }
 
@@ -137,6 +164,13 @@ fn qr(text: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_machine_does_not_tell_is_left_out() {
+        assert_eq!(machine(&SystemStatus::default()).into_string(), "");
+        let warm = SystemStatus { temperature_celsius: Some(61.4), ..SystemStatus::default() };
+        assert_eq!(machine(&warm).into_string(), "<dt>Temperature</dt><dd>61 °C</dd>");
+    }
 
     #[test]
     fn ids_are_shortened_at_their_end() {
