@@ -254,6 +254,21 @@ pub mod network {
     pub const MDNS_NAMES_PER_PACKET: usize = 64;
 }
 
+/// What is kept of peers.
+pub mod peers {
+    /// Bytes of the file with the lists: two of [`KNOWN_PEERS`](super::network::KNOWN_PEERS) ids, and what people write between
+    /// them.
+    pub const LISTS_BYTES: u64 = 256 * 1024;
+    /// Bytes of the file with what is remembered.
+    pub const CACHE_BYTES: u64 = 1024 * 1024;
+    /// That file is written this often at most, besides at the end.
+    pub const CACHE_MS: u64 = 600_000;
+    /// What peers did is handed to who judges them this often.
+    pub const CONDUCT_MS: u64 = 2_000;
+    /// Of one kind, so many at a time count.
+    pub const CONDUCT_OF_A_KIND: u32 = 8;
+}
+
 /// The kiosk page.
 pub mod kiosk {
     /// Connections at a time.

@@ -26,7 +26,7 @@ use std::{
 pub use address::{BootstrapPeer, ParseAddressError, QuicAddress};
 pub use error::{ConfigError, Place, Problem};
 pub use hours::Hours;
-pub use keys::KEYS;
+pub use keys::{Effect, KEYS};
 pub use load::{Flag, Sources};
 pub use places::runtime_folders;
 pub use value::Bytes;
@@ -266,6 +266,33 @@ impl Config {
     pub fn is_explicit(&self, key: &str) -> bool {
         debug_assert!(KEYS.iter().any(|known| known.name == key), "no such key: {key}");
         self.origins.contains_key(key)
+    }
+}
+
+/// What became of another configuration; see [`Config::reload`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keys that changed and hold from now on.
+    pub live: Vec<&'static str>,
+    /// Keys that changed, and keep their old values until the next start.
+    pub restart: Vec<&'static str>,
+}
+
+impl Config {
+    /// This configuration with all live values of `new`, and what changed.
+    pub fn reload(&self, new: &Self) -> (Self, Changes) {
+        let (mut config, mut changes) = (self.clone(), Changes::default());
+        for key in KEYS {
+            let has_changed = key.value(self) != key.value(new);
+            match key.effect {
+                Effect::Live => {
+                    key.copy(&mut config, new);
+                    changes.live.extend(has_changed.then_some(key.name));
+                }
+                Effect::Restart => changes.restart.extend(has_changed.then_some(key.name)),
+            }
+        }
+        (config, changes)
     }
 }
 

@@ -36,6 +36,38 @@ fn example_holds_every_key_with_its_default_and_range() {
     }
 }
 
+#[test]
+fn example_names_what_a_running_node_takes_up() {
+    for key in KEYS {
+        let (section, name) = key.name.split_once('.').unwrap_or(("", key.name));
+        let text = match section {
+            "" => EXAMPLE,
+            section => EXAMPLE.split_once(&format!("\n[{section}]\n")).unwrap().1,
+        };
+        let (before, _) = text.split_once(&format!("\n{name} = ")).unwrap();
+        let is_marked = before.lines().last() == Some("# Taken up at a reload.");
+        assert_eq!(is_marked, key.effect == Effect::Live, "{}", key.name);
+    }
+}
+
+#[test]
+fn a_reload_takes_live_values_and_names_the_others() {
+    let (old, _) = parse("name = 'a'\n[network]\nmax_peers = 5\nmdns = true\n[log]\nlevel = 'info'\n");
+    let (new, _) = parse("name = 'b'\n[network]\nmax_peers = 6\nmdns = false\n[heartbeat]\nfailures = 10\n");
+    let (now, changes) = old.reload(&new);
+    assert_eq!(changes.live, ["network.max_peers", "log.level"]);
+    assert_eq!(changes.restart, ["name", "network.mdns"]);
+    assert_eq!((now.network.max_peers, now.log.level), (6, log::LevelFilter::Warn));
+    assert_eq!((now.name.as_str(), now.network.mdns), ("a", true));
+    assert_eq!(
+        (now.origin("network.max_peers"), now.origin("log.level")),
+        (new.origin("network.max_peers"), Origin::Default)
+    );
+    // What waits for a restart is named again, until it is as before.
+    assert_eq!(now.reload(&new).1, Changes { live: vec![], restart: vec!["name", "network.mdns"] });
+    assert_eq!(now.reload(&now).1, Changes::default());
+}
+
 /// Everything that can be wrong with a value or a key: text, then what is said about it.
 #[test]
 fn wrong_values_are_named_with_place_and_range() {

@@ -34,6 +34,17 @@ pub enum ServeError {
     AfterWatch,
 }
 
+impl ServeError {
+    /// Whether only a faulty or hostile peer brings this about.
+    pub fn is_violation(&self) -> bool {
+        match self {
+            Self::Frame(error) => error.is_violation(),
+            Self::AfterWatch => true,
+            Self::Timeout => false,
+        }
+    }
+}
+
 impl From<io::Error> for ServeError {
     fn from(error: io::Error) -> Self {
         Self::Frame(error.into())

@@ -102,8 +102,8 @@ pub struct Store(Arc<Shared>);
 struct Shared {
     data: PathBuf,
     incoming: PathBuf,
-    reserve_bytes: u64,
-    quota_bytes: u64,
+    reserve_bytes: AtomicU64,
+    quota_bytes: AtomicU64,
     hash_threads: usize,
     away: Away,
     index: Index,
@@ -241,8 +241,8 @@ impl Store {
         let store = Self(Arc::new(Shared {
             data: data.clone(),
             incoming,
-            reserve_bytes: options.reserve_bytes,
-            quota_bytes: options.quota_bytes,
+            reserve_bytes: options.reserve_bytes.into(),
+            quota_bytes: options.quota_bytes.into(),
             hash_threads: match options.hash_threads {
                 0 => std::thread::available_parallelism().map_or(1, usize::from).min(HASH_THREADS),
                 threads => threads.min(HASH_THREADS),

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, SystemTime},
 };
 
@@ -35,6 +36,12 @@ impl Store {
         }
     }
 
+    /// Goes by another reserve and quota from now on, those of [`Options`](super::Options). What is here stays.
+    pub fn set_bounds(&self, reserve_bytes: u64, quota_bytes: u64) {
+        self.0.reserve_bytes.store(reserve_bytes, Relaxed);
+        self.0.quota_bytes.store(quota_bytes, Relaxed);
+    }
+
     /// What the files take, and the downloads that were begun, or will.
     fn library_bytes(&self, partials: &Partials) -> u64 {
         // One that is just being finished is counted as a file.
@@ -52,7 +59,7 @@ impl Store {
 
     /// The same for who holds the lock of the downloads.
     pub(super) fn check_room_beside(&self, partials: &Partials, bytes: u64) -> Result<(), StoreError> {
-        let quota_bytes = self.0.quota_bytes;
+        let quota_bytes = self.0.quota_bytes.load(Relaxed);
         match self.library_bytes(partials).saturating_add(bytes).checked_sub(quota_bytes) {
             None | Some(0) => self.check_free(bytes),
             Some(missing_bytes) => Err(StoreError::OverQuota { quota_bytes, missing_bytes }),
@@ -64,7 +71,7 @@ impl Store {
         self.check_library()?;
         let folder = &self.0.incoming;
         let free = free_bytes(folder).map_err(at(folder))?;
-        match self.0.reserve_bytes.saturating_add(bytes).checked_sub(free) {
+        match self.0.reserve_bytes.load(Relaxed).saturating_add(bytes).checked_sub(free) {
             None | Some(0) => Ok(()),
             Some(missing_bytes) => Err(StoreError::NoSpace { folder: folder.clone(), missing_bytes }),
         }

@@ -5,16 +5,13 @@ use std::{
     future, io, mem,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::join, io::BufReader, io::BufWriter};
-use smol::{
-    channel::{self, Receiver, Sender},
-    lock::{Semaphore, SemaphoreGuardArc},
-};
+use smol::channel::{self, Receiver, Sender};
 use thiserror::Error;
 
 use super::{
@@ -36,22 +33,52 @@ use crate::{
     },
 };
 
-/// The upload slots of a node, and what it has sent: one for all blob streams.
+/// The upload slots of a node, and what it has sent: one for all blob streams. Clones share the slots.
+#[derive(Clone)]
 pub struct Uploads {
-    slots: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    /// Slots that may be taken when one more is.
+    within: usize,
+    /// A slot is given back with each pause.
+    is_throttled: bool,
+}
+
+struct Shared {
+    slots: usize,
+    taken: AtomicUsize,
     sent_bytes: AtomicU64,
+}
+
+/// One of them, given back when it is dropped.
+pub(super) struct Slot(Arc<Shared>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Uploads {
     /// At most `slots` streams are sent content at a time, normally
     /// [`UPLOAD_SLOTS`](crate::limits::transfer::UPLOAD_SLOTS).
     pub fn new(slots: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(slots)), sent_bytes: AtomicU64::new(0) }
+        let shared = Shared { slots, taken: AtomicUsize::new(0), sent_bytes: AtomicU64::new(0) };
+        Self { shared: Arc::new(shared), within: slots, is_throttled: false }
+    }
+
+    /// The same slots, for a peer that gets one only while others leave more than half of them.
+    pub fn throttled(&self) -> Self {
+        Self { shared: self.shared.clone(), within: self.shared.slots / 2, is_throttled: true }
     }
 
     /// Bytes of content, without hashes and heads, that were sent since the start.
     pub fn sent_bytes(&self) -> u64 {
-        self.sent_bytes.load(Relaxed)
+        self.shared.sent_bytes.load(Relaxed)
+    }
+
+    pub(super) fn take(&self) -> Option<Slot> {
+        let one_more = |taken: usize| (taken < self.within).then_some(taken + 1);
+        self.shared.taken.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Slot(self.shared.clone()))
     }
 }
 
@@ -145,7 +172,7 @@ struct Answering<'a, W> {
     pace: Pace,
     asked: Receiver<Asked>,
     uploads: &'a Uploads,
-    slot: Option<SemaphoreGuardArc>,
+    slot: Option<Slot>,
     stats: ServeStats,
 }
 
@@ -174,7 +201,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
                 }
             }
             if self.slot.is_none() {
-                self.slot = self.uploads.slots.try_acquire_arc();
+                self.slot = self.uploads.take();
             }
             let busy = self.slot.is_none();
             let prepare = smol::unblock(move || {
@@ -194,7 +221,9 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
     /// Waits for a request; gives the slot and the open blob back if none comes soon. None: there will be no more.
     async fn next(&mut self, source: &mut Source) -> Option<Asked> {
         if self.slot.is_some() {
-            if let Some(asked) = within(Duration::from_millis(SLOT_IDLE_MS), self.asked.recv()).await {
+            if self.uploads.is_throttled {
+                self.slot = None;
+            } else if let Some(asked) = within(Duration::from_millis(SLOT_IDLE_MS), self.asked.recv()).await {
                 return asked.ok();
             }
             self.slot = None;
@@ -210,7 +239,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
             self.pace.count_frame(frame.body.len());
             self.stats.bytes += content_bytes;
             self.stats.requests += u64::from(*ends_answer);
-            self.uploads.sent_bytes.fetch_add(*content_bytes, Relaxed);
+            self.uploads.shared.sent_bytes.fetch_add(*content_bytes, Relaxed);
         }
         Ok(())
     }

@@ -113,6 +113,21 @@ fn futures_can_be_spawned() {
 }
 
 #[test]
+fn a_throttled_peer_gets_what_others_leave() {
+    let uploads = Uploads::new(4);
+    let throttled = uploads.throttled();
+    let (a, b) = (throttled.take().unwrap(), throttled.take());
+    assert!(b.is_some() && throttled.take().is_none(), "half of them");
+    let others = [uploads.take(), uploads.take()];
+    assert!(others.iter().all(Option::is_some) && uploads.take().is_none());
+    drop((a, b));
+    assert!(throttled.take().is_none(), "others have more than half");
+    assert!(uploads.take().is_some(), "they may have all");
+    drop(others);
+    assert!(throttled.take().is_some());
+}
+
+#[test]
 fn blobs_of_all_sizes_arrive() {
     let (server, client) = (Node::new(), Node::new());
     let group = GROUP_BYTES as usize;

@@ -21,7 +21,7 @@ use crate::{
     limits::follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
     status::NoticeLevel,
     store::{StoreError, WriteError},
-    transfer::{FetchError, Pace, SmallWant, fetch_blob, fetch_small},
+    transfer::{FetchError, Pace, SmallWant, Violation, fetch_blob, fetch_small},
     wire::blob,
 };
 
@@ -142,7 +142,7 @@ impl<C: Connect> Runner<'_, C> {
     /// The collections that the peer has and where something may be missing. Of this node's own,
     /// what rotted here is fetched from whoever mirrors it.
     fn states(&self) -> BTreeMap<CollectionKey, Seen> {
-        let Follower { library, policy, .. } = &**self.follower;
+        let (library, policy) = (&self.follower.library, self.follower.policy());
         let (heads, rescans) = (self.peer.heads(), library.rescans());
         // Once a file is here again and another is bad, as many are held as before.
         let seen = |it: &Summary| (it.version, it.held_items, if it.held_items < it.items { rescans } else { 0 });
@@ -250,7 +250,9 @@ impl<C: Connect> Runner<'_, C> {
         let (mut stream, mut pace) = self.stream().await?;
         let mut told = 0;
         let mut progress = |kept: u64| {
-            handle.arrived(clock::now(), kept.saturating_sub(mem::replace(&mut told, kept)));
+            let bytes = kept.saturating_sub(mem::replace(&mut told, kept));
+            handle.arrived(clock::now(), bytes);
+            self.follower.deeds.verified(self.peer.node, bytes);
         };
         let outcomes =
             match fetch_small((&mut stream, &mut pace), self.follower.library.store(), small, &mut progress).await {
@@ -282,8 +284,10 @@ impl<C: Connect> Runner<'_, C> {
         let mut told = None;
         let mut progress = |here: u64| {
             // What was here before did not arrive now.
-            handle.arrived(clock::now(), here.saturating_sub(told.replace(here).unwrap_or(here)));
+            let bytes = here.saturating_sub(told.replace(here).unwrap_or(here));
+            handle.arrived(clock::now(), bytes);
             handle.partial(here);
+            self.follower.deeds.verified(self.peer.node, bytes);
         };
         let store = self.follower.library.store();
         match fetch_blob((&mut stream, &mut pace), store, id, size, &want.to, &mut progress).await {
@@ -314,7 +318,12 @@ impl<C: Connect> Runner<'_, C> {
     fn failed(&mut self, error: FetchError) -> Result<(), Stop> {
         self.again = true;
         match error {
-            FetchError::Violation(violation) => Err(Stop::Violation(violation.to_string())),
+            FetchError::Violation(violation) => {
+                if matches!(violation, Violation::WrongBytes) {
+                    self.follower.deeds.corrupt(self.peer.node);
+                }
+                Err(Stop::Violation(violation.to_string()))
+            }
             FetchError::NotFound | FetchError::Damaged => Ok(()),
             // The next pass finds the name taken, and takes another.
             FetchError::Store(WriteError::Store(StoreError::NameTaken { .. })) => Ok(()),
@@ -338,6 +347,7 @@ impl<C: Connect> Runner<'_, C> {
                 Err(Stop::Stream)
             }
             FetchError::TooSlow => {
+                self.follower.deeds.timeout(self.peer.node);
                 log::info!("from peer {}: {error}", self.peer.node);
                 Err(Stop::Slow)
             }

@@ -8,18 +8,20 @@
 //! up a page. The followers of all peers share what they are at: a blob comes from one peer at a time.
 
 mod claims;
+mod deeds;
 mod lane;
 mod policy;
 mod progress;
 mod scan;
 mod sync;
 
+pub use deeds::{Deed, Deeds};
 pub use policy::{Only, Policy};
 
 use std::{
     future::Future,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Instant,
 };
 
@@ -52,7 +54,7 @@ use crate::{
 /// What all followers of a node share.
 pub struct Follower {
     library: Arc<Library>,
-    policy: Policy,
+    policy: RwLock<Arc<Policy>>,
     /// Blobs that are being fetched.
     blobs: Claims<ContentId>,
     /// Collections whose newer version is being fetched.
@@ -62,6 +64,7 @@ pub struct Follower {
     large_lanes: Semaphore,
     transfers: Transfers,
     notices: Notices,
+    deeds: Deeds,
 }
 
 /// Opens streams to a peer.
@@ -78,7 +81,8 @@ pub trait Connect: Send + Sync {
 pub enum FollowEnd {
     /// The connection ended, or the peer does not speak our protocols.
     Gone { reason: String },
-    /// The peer broke the rules: nothing it sent in doing so was kept, and it should hear no more from us.
+    /// The peer broke the rules: nothing it sent in doing so was kept, and it should hear no more from us. That it did is among
+    /// the [`Deeds`].
     Violation { reason: String },
 }
 
@@ -87,19 +91,35 @@ impl Follower {
     pub fn new(library: Arc<Library>, policy: Policy) -> Arc<Self> {
         Arc::new(Self {
             library,
-            policy,
+            policy: RwLock::new(policy.into()),
             blobs: Claims::default(),
             collections: Claims::default(),
             small_lanes: Semaphore::new(SMALL_LANES),
             large_lanes: Semaphore::new(LARGE_LANES),
             transfers: Transfers::default(),
             notices: Notices::default(),
+            deeds: Deeds::default(),
         })
+    }
+
+    /// What is mirrored.
+    fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Mirrors by another policy from now on. Peers that are followed already are to be followed anew.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy.into();
     }
 
     /// Every transfer under way.
     pub fn transfers(&self, now: Instant) -> Vec<TransferStatus> {
         self.transfers.status(now, |key| self.library.summary(key))
+    }
+
+    /// What peers did.
+    pub fn deeds(&self) -> &Deeds {
+        &self.deeds
     }
 
     /// What the owner of the node should know or do.
@@ -132,6 +152,7 @@ pub async fn follow_peer<C: Connect>(follower: Arc<Follower>, peer: NodeId, conn
         or(lane::run(&follower, &peer, Lane::Small, small_wake), lane::run(&follower, &peer, Lane::Large, large_wake));
     let end = or(watch(&peer, wake_all), or(sync::run(&follower, &peer, sync_wake), lanes)).await;
     if let FollowEnd::Violation { reason } = &end {
+        follower.deeds.violation(peer.node);
         log::warn!("peer {} broke the rules: {reason}", peer.node);
     }
     end

@@ -146,7 +146,7 @@ fn scan_collection(
                 place(library, summary, &item, &info.paths)?;
             }
         } else if notes.is_unwanted(&item.path) {
-        } else if !summary.mine && !follower.policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
+        } else if !summary.mine && !follower.policy().has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
             cursor.is_full = true;
         } else if let Some(full) = find_room(library, library.store().room_for(&item.id, item.size)?, cursor)? {
             // Others may be smaller.
@@ -160,7 +160,7 @@ fn scan_collection(
         }
     }
     if cursor.is_full {
-        let max = follower.policy.max_bytes_per_publisher;
+        let max = follower.policy().max_bytes_per_publisher;
         let text = format!(
             "{:?} is not mirrored in full: of its publisher's collections {max} bytes are kept (mirror.max_bytes_per_publisher)",
             summary.name

@@ -120,7 +120,8 @@ struct Session<'a, C: Connect> {
 impl<C: Connect> Session<'_, C> {
     /// Takes over the version of this head if it is newer and wanted; `false` if that is to be tried again.
     async fn head(&mut self, head: &Head) -> Result<bool, SyncError> {
-        let Follower { library, policy, collections, notices, .. } = &**self.follower;
+        let Follower { library, collections, notices, .. } = &**self.follower;
+        let policy = self.follower.policy();
         let key = head.collection;
         let mine = key.publisher == library.node_id();
         if !(mine || policy.wants(&key, &head.name)) || !library.wants_version(&key, head.version) {
