@@ -73,6 +73,7 @@ impl From<OpError> for Failure {
             FailureKind::NoSpace => Exit::NoSpace,
             FailureKind::Away => Exit::Away,
             FailureKind::Refused => Exit::Refused,
+            FailureKind::Configuration => Exit::Configuration,
             FailureKind::Failed | FailureKind::Gone => Exit::Failed,
         };
         Self::new(exit, error)

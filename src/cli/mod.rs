@@ -6,11 +6,13 @@
 mod add;
 mod completion;
 mod config;
+mod diagnose;
 mod doctor;
 mod edit;
 mod failure;
 mod get;
 mod id;
+mod logger;
 mod ls;
 mod out;
 mod peers;
@@ -22,10 +24,9 @@ mod session;
 mod status;
 mod verify;
 
-use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
-use indicatif::MultiProgress;
 
 use self::{failure::Failure, out::Out};
 use crate::config::{Config, Flag, Sources};
@@ -70,6 +71,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Status(status::Status),
     Peers(peers::Peers),
+    Diagnose(diagnose::Diagnose),
     Id(id::Id),
     Config(config::ConfigCommand),
     Completion(completion::Completion),
@@ -110,6 +112,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(&global.load_and_log()?, out),
             Command::Status(status) => status.run(&global.load_and_log()?, out),
             Command::Peers(peers) => peers.run(&global.load_and_log()?, out),
+            Command::Diagnose(diagnose) => diagnose.run(&global.load_and_log()?, out),
             Command::Id(id) => id.run(&global.load_and_log()?, out),
             Command::Config(config) => config.run(&global.load_and_log()?, out),
             Command::Completion(completion) => completion.run(out),
@@ -118,51 +121,25 @@ impl Cli {
 }
 
 impl Global {
-    /// The configuration with these flags over it.
-    fn load(&self, mut flags: Vec<Flag>) -> Result<Config, Failure> {
+    /// Where the configuration comes from, with these flags over it.
+    fn sources(&self, mut flags: Vec<Flag>) -> Sources {
         if let Some(data) = &self.data {
             flags.push(flag("--data", "data", [data]));
         }
         if self.verbose > 0 {
             flags.push(flag("--verbose", "log.level", [if self.verbose == 1 { "debug" } else { "trace" }]));
         }
-        let config =
-            Config::load(&Sources { file: self.config.clone(), variables: std::env::vars_os().collect(), flags })?;
-        Ok(config)
+        Sources { file: self.config.clone(), variables: std::env::vars_os().collect(), flags }
     }
 
-    /// The same for a command that draws no bars of its own, which begins to log.
+    /// The configuration for a command that draws no bars of its own, which begins to log.
     fn load_and_log(&self) -> Result<Config, Failure> {
-        let config = self.load(Vec::new())?;
-        start_log(config.log.level, None);
+        let config = Config::load(&self.sources(Vec::new()))?;
+        logger::start(config.log.level, None);
         Ok(config)
     }
 }
 
 fn flag<T: Into<OsString>>(name: &'static str, key: &'static str, values: impl IntoIterator<Item = T>) -> Flag {
     Flag { name, key, values: values.into_iter().map(Into::into).collect() }
-}
-
-/// Logs go to standard error, and around the progress bars that are drawn there. Other crates are heard of only when
-/// something is wrong, or with `-vv`.
-fn start_log(level: log::LevelFilter, bars: Option<&MultiProgress>) {
-    let others = if level == log::LevelFilter::Trace { level } else { level.min(log::LevelFilter::Warn) };
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(others).filter_module("allibrary", level);
-    if let Some(bars) = bars {
-        builder.target(env_logger::Target::Pipe(Box::new(AroundBars(bars.clone()))));
-    }
-    builder.init();
-}
-
-struct AroundBars(MultiProgress);
-
-impl io::Write for AroundBars {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }

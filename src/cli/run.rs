@@ -10,7 +10,7 @@ use indicatif::MultiProgress;
 use smol::{Timer, future};
 
 use self::watch::Watch;
-use super::{Failure, Global, Out, add::Add, failure::Exit, flag, out::printable, start_log};
+use super::{Failure, Global, Out, add::Add, failure::Exit, flag, logger, out::printable};
 use crate::{
     clock,
     config::{BootstrapPeer, Config, Flag, QuicAddress},
@@ -54,17 +54,23 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self, global: &Global, out: &mut Out) -> Result<(), Failure> {
-        let config = global.load(self.flags())?;
+        let sources = global.sources(self.flags());
+        let config = Config::load(&sources)?;
         out.skip_when_full();
         let bars = MultiProgress::new();
-        start_log(config.log.level, out.is_watched().then_some(&bars));
+        logger::start(config.log.level, out.is_watched().then_some(&bars));
         smol::block_on(async {
             // Before anything is started: from here on a signal ends the program in order.
-            let mut signals = Signals::new([Signal::Int, Signal::Term])
+            let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup])
                 .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot listen for signals: {error}")))?;
-            let node = Node::start(&config)?;
+            let node = Node::start(&config, sources).await?;
             let stopped = async {
-                signals.next().await;
+                while let Some(Ok(Signal::Hup)) = signals.next().await {
+                    // What has changed is logged there.
+                    if let Err(error) = node.reload().await {
+                        log::error!("the configuration stays as it was: {error}");
+                    }
+                }
                 Ok(())
             };
             // The stop comes first: it is looked at even if the others never end.
@@ -140,11 +146,11 @@ async fn serve(
         }
         future::pending().await
     };
-    future::or(share, watch(node, config, bars, out)).await
+    future::or(share, watch(node, bars, out)).await
 }
 
 /// Tells of peers, copies and trouble as they come and go.
-async fn watch(node: &Node, config: &Config, bars: &MultiProgress, out: &mut Out) -> Result<(), Failure> {
+async fn watch(node: &Node, bars: &MultiProgress, out: &mut Out) -> Result<(), Failure> {
     let mut watch = Watch::new(bars, out.is_watched());
     let alone_at = clock::now() + ALONE_AFTER;
     let mut has_told = false;
@@ -156,7 +162,7 @@ async fn watch(node: &Node, config: &Config, bars: &MultiProgress, out: &mut Out
         if !has_told && clock::now() >= alone_at {
             has_told = true;
             if !watch.has_met_anyone() {
-                for line in banner::alone(&status, config, &node.heard().await) {
+                for line in banner::alone(&status, &node.diagnose().await) {
                     bars.suspend(|| tell(&line, out))?;
                 }
             }

@@ -4,10 +4,17 @@ use super::{Failure, failure::Exit};
 use crate::{
     config::Config,
     node::{
+        change_peers,
         control::{Client, OpError, Reply, Request},
         ops,
     },
 };
+
+/// What to tell who wants something of a node that does not run.
+pub(super) fn not_running(config: &Config) -> Failure {
+    let message = format!("no node runs on the data folder {}; start one with: allibrary run", config.data.display());
+    Failure::new(Exit::NotRunning, message)
+}
 
 /// Has the request performed, and hands on what is told.
 ///
@@ -21,10 +28,12 @@ pub(super) fn perform(
     if let Some(client) = Client::connect(&config.data)? {
         return client.perform(&request, on_reply);
     }
-    if request == Request::Status {
-        let message =
-            format!("no node runs on the data folder {}; start one with: allibrary run", config.data.display());
-        return Err(Failure::new(Exit::NotRunning, message));
+    if let Request::Peers { change, peers } = request {
+        change_peers(config, change, &ops::peer_ids(&peers)?)?;
+        return on_reply(Reply::PeersChanged { change, peers });
+    }
+    if matches!(request, Request::Status | Request::Diagnose { .. } | Request::Reload) {
+        return Err(not_running(config));
     }
     if !config.data.exists() && !matches!(request, Request::Add { .. }) {
         let message =

@@ -92,7 +92,7 @@ pub enum NetworkError {
     #[error("{0:?} is no address to listen on: it should look like /ip4/0.0.0.0/udp/4701/quic-v1")]
     Address(String),
     /// An address can't be listened on.
-    #[error("cannot listen on {address}: {reason}")]
+    #[error("cannot listen on {address}: {reason}; choose another address with --listen")]
     Listen { address: String, reason: String },
     /// This node's certificate could not be made.
     #[error("cannot set up encryption: {0}")]

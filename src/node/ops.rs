@@ -13,7 +13,7 @@ use super::control::{FailureKind, OpError, PathText, Reply, Request};
 use crate::{
     clock,
     config::Config,
-    content::ContentId,
+    content::{ContentId, NodeId},
     library::{AddEvent, AddReport, AddRequest, Events, Library, LibraryError, Remove, Summary, Words},
     limits::control,
     network::identity::Keypair,
@@ -47,25 +47,40 @@ pub fn open(config: &Config) -> Result<(Library, Keypair), OpError> {
 }
 
 /// The same without what makes it whole: [`rebuild`] if the index was lost, else [`sweep`].
-pub(super) fn open_as_found(config: &Config) -> Result<(Library, Keypair), OpError> {
+fn open_as_found(config: &Config) -> Result<(Library, Keypair), OpError> {
+    let store = open_store(config)?;
+    let keypair = open_identity(config)?;
+    let library = open_library(store, config, &keypair)?;
+    Ok((library, keypair))
+}
+
+/// Opens the store of the data folder, and locks it.
+pub(super) fn open_store(config: &Config) -> Result<Store, OpError> {
     let options = Options {
         library: Some(config.mirror.folder.clone()),
         reserve_bytes: config.mirror.reserve.0,
         quota_bytes: config.mirror.quota.0,
         hash_threads: config.hash_threads as usize,
     };
-    let store = Store::open(&config.data, options)?;
-    // Behind the lock: two processes would make two keys.
+    Ok(Store::open(&config.data, options)?)
+}
+
+/// The node's key. To be called behind the lock of the store: two processes would make two keys.
+pub(super) fn open_identity(config: &Config) -> Result<Keypair, OpError> {
     let (keypair, created) = Keypair::load_or_create(&config.data.join(IDENTITY_FILE))?;
     if created {
         log::info!("this node is {} from now on", keypair.node_id());
     }
+    Ok(keypair)
+}
+
+pub(super) fn open_library(store: Store, config: &Config, keypair: &Keypair) -> Result<Library, OpError> {
     let key = SigningKey::from_bytes(&keypair.secret_bytes());
     let library = Library::open(Arc::new(store), &config.data, key)?;
     if let Err(error) = library.look_for_disks() {
         log::warn!("looking for the disks that files are shared from: {error}");
     }
-    Ok((library, keypair))
+    Ok(library)
 }
 
 /// Fills the index that took the place of a lost one; `found` hears of each file. Nothing else may change the library.
@@ -84,7 +99,7 @@ pub(super) fn sweep(library: &Library) {
     }
 }
 
-/// Does what is asked. [`Request::Status`] is for a node alone, and refused.
+/// Does what is asked of a library; what is asked of a node is refused.
 ///
 /// # Errors
 /// What ended it early; what was told before holds.
@@ -116,8 +131,25 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
             })?;
             told.and_then(|()| verify(library, &[], on_reply))
         }
-        Request::Status => Err(OpError::new(FailureKind::Failed, "only a running node has a state")),
+        Request::Status | Request::Diagnose { .. } | Request::Peers { .. } | Request::Reload => {
+            Err(OpError::new(FailureKind::Failed, "this is for a running node"))
+        }
     }
+}
+
+/// The peers of these ids.
+///
+/// # Errors
+/// Which one is none.
+pub fn peer_ids(texts: &[String]) -> Result<Vec<NodeId>, OpError> {
+    let id = |text: &String| {
+        text.parse().map_err(|_| {
+            let message =
+                format!("{text:?} is no peer id; `allibrary peers` lists those known, `allibrary id` a node's own");
+            OpError::new(FailureKind::NotFound, message)
+        })
+    };
+    texts.iter().map(id).collect()
 }
 
 fn rescan(library: &Library, folders: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {

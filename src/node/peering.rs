@@ -1,31 +1,38 @@
 //! Between the network, which reports and obeys, and the peer manager, which decides.
 
+mod following;
+mod keeping;
+
 use std::{
-    collections::HashMap,
-    io,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use futures::{FutureExt, StreamExt, channel::mpsc, future::pending, select_biased};
-use smol::Timer;
-
-use super::state::State;
-use crate::{
-    clock,
-    config::Config,
-    content::NodeId,
-    library::follow::{self, Connect, FollowEnd},
-    network::{self, Connector, Network, NetworkEvent},
-    peers::{self, PeerManager, Source},
-    status::{Notice, NoticeLevel, PeerStatus},
+use smol::{
+    Timer,
+    channel::{Receiver, Sender, bounded},
 };
 
-/// Between the end of a peer's streams and the next try, at first; it doubles up to [`FOLLOW_AGAIN_AT_MOST`].
-const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
-/// See [`FOLLOW_AGAIN`].
-const FOLLOW_AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+use self::following::Following;
+use super::{
+    control::{FailureKind, OpError, PeerChange},
+    kept::ListsError,
+    state::State,
+};
+use crate::{
+    clock,
+    config::{Auth, Config},
+    content::NodeId,
+    network::{Connector, Network, NetworkEvent, mdns},
+    peers::{self, Memory, PeerManager, Source},
+    status::{Notice, NoticeLevel, PeerStatus},
+};
 
 /// What the configuration tells the peer manager.
 pub(super) fn options(config: &Config, me: NodeId, seed: u64) -> peers::Options {
@@ -49,22 +56,146 @@ pub(super) fn options(config: &Config, me: NodeId, seed: u64) -> peers::Options 
     }
 }
 
+/// These options; if `is_closed`, for those that the configuration allows and nobody else.
+pub(super) fn closed_if(is_closed: bool, options: peers::Options) -> peers::Options {
+    if is_closed { peers::Options { auth: Auth::Allowlist, ..options } } else { options }
+}
+
 /// What the peering task knows, for everybody else to look at.
 pub(super) struct Peering {
     manager: Mutex<PeerManager>,
     listen: Mutex<Vec<String>>,
     clone: Mutex<Option<IpAddr>>,
+    /// Once it runs.
+    network: OnceLock<Arc<Network>>,
+    /// Full while the task has not looked at what others did to the manager.
+    poked: Signal,
+    /// Peers are to be followed anew.
+    refollow: AtomicBool,
+    data: PathBuf,
+    /// Why the lists can't be read; then they are not written either.
+    damaged: Option<ListsError>,
+    lists_changed: Signal,
+    memory_changed: Signal,
+    /// Held while the lists are written: the newest come last.
+    writing: Mutex<()>,
+    /// What is known of peers, as it was written last.
+    written: Mutex<Memory>,
+}
+
+/// Says that something has happened, once for all times since it was heard last.
+struct Signal(Sender<()>, Receiver<()>);
+
+impl Signal {
+    fn new() -> Self {
+        let (sender, receiver) = bounded(1);
+        Self(sender, receiver)
+    }
+
+    fn send(&self) {
+        // Full: it will be heard.
+        let _ = self.0.try_send(());
+    }
+
+    async fn heard(&self) {
+        // It never closes: the other end is here.
+        let _ = self.1.recv().await;
+    }
 }
 
 impl Peering {
-    pub(super) fn new(manager: PeerManager) -> Self {
-        Self { manager: Mutex::new(manager), listen: Mutex::default(), clone: Mutex::default() }
+    pub(super) fn new(manager: PeerManager, data: PathBuf, damaged: Option<ListsError>) -> Self {
+        let written = Mutex::new(manager.memory(clock::now()));
+        Self {
+            manager: Mutex::new(manager),
+            listen: Mutex::default(),
+            clone: Mutex::default(),
+            network: OnceLock::new(),
+            poked: Signal::new(),
+            refollow: AtomicBool::new(false),
+            data,
+            damaged,
+            lists_changed: Signal::new(),
+            memory_changed: Signal::new(),
+            writing: Mutex::default(),
+            written,
+        }
+    }
+
+    /// Tells of the network, once it runs.
+    pub(super) fn set_network(&self, network: Arc<Network>) {
+        // A node has one; a second call would be a mistake without consequences.
+        let _ = self.network.set(network);
+    }
+
+    /// What mDNS heard on each interface; blocks for a moment.
+    pub(super) fn heard(&self) -> Vec<mdns::Heard> {
+        self.network.get().map(|network| smol::block_on(network.heard())).unwrap_or_default()
+    }
+
+    /// Who else uses this node's id.
+    pub(super) fn own_id_elsewhere(&self) -> Option<IpAddr> {
+        *lock(&self.clone)
+    }
+
+    /// Where the lists are that can't be read.
+    pub(super) fn damaged_lists(&self) -> Option<String> {
+        self.damaged.as_ref().map(|error| error.path.display().to_string())
+    }
+
+    /// Whether learning is over.
+    pub(super) fn is_locked(&self) -> bool {
+        lock(&self.manager).lists().locked
+    }
+
+    /// Goes by another configuration from now on; with `refollow`, by another policy of mirroring too.
+    pub(super) fn set_config(&self, config: &Config, me: NodeId, refollow: bool) {
+        let options = closed_if(self.damaged.is_some(), options(config, me, 0));
+        lock(&self.manager).set_options(clock::now(), options);
+        self.refollow.fetch_or(refollow, Ordering::Relaxed);
+        self.poked.send();
+    }
+
+    /// Changes what is said of peers, at once, and keeps it; blocks until that is on the disk.
+    pub(super) fn change(&self, change: PeerChange, peers: &[NodeId]) -> Result<(), OpError> {
+        if let Some(damaged) = &self.damaged {
+            return Err(OpError::new(FailureKind::Damaged, damaged));
+        }
+        let result = self.change_here(change, peers);
+        self.poked.send();
+        // What was changed before something went wrong holds.
+        self.keep_lists().and(result)
+    }
+
+    fn change_here(&self, change: PeerChange, peers: &[NodeId]) -> Result<(), OpError> {
+        let (mut manager, now) = (lock(&self.manager), clock::now());
+        if change == PeerChange::Lock {
+            manager.lock(now);
+        }
+        let full = |full| OpError::new(FailureKind::NoSpace, full);
+        for peer in peers {
+            match change {
+                PeerChange::Allow => manager.allow(now, *peer).map_err(full)?,
+                PeerChange::Deny => manager.deny(now, *peer).map_err(full)?,
+                PeerChange::Forget => manager.forget(now, *peer),
+                PeerChange::Pardon => manager.pardon(now, *peer),
+                PeerChange::Lock => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes a peer known before the network says anything of it.
     pub(super) fn introduce(&self, node: NodeId, address: String, source: Source) {
         let event = peers::Event::Discovered { node, addresses: vec![address], source };
         lock(&self.manager).handle_event(clock::now(), event);
+    }
+
+    /// Tells what a peer did.
+    pub(super) fn judge(&self, events: impl Iterator<Item = peers::Event>) {
+        let now = clock::now();
+        events.for_each(|event| lock(&self.manager).handle_event(now, event));
+        self.poked.send();
     }
 
     /// Every peer, for people.
@@ -79,6 +210,7 @@ impl Peering {
 
     /// What a person should know.
     pub(super) fn notices(&self) -> Vec<Notice> {
+        let damaged = self.damaged.as_ref().map(|error| Notice { level: NoticeLevel::Error, text: error.to_string() });
         let clone = lock(&self.clone).map(|from| Notice {
             level: NoticeLevel::Error,
             text: format!(
@@ -86,7 +218,7 @@ impl Peering {
                  Give one of the two an identity of its own: move identity.key out of its data folder, and start it again"
             ),
         });
-        clone.into_iter().collect()
+        clone.into_iter().chain(damaged).collect()
     }
 
     /// Feeds the manager with what the network reports and carries its commands back, for as long as both live.
@@ -97,10 +229,14 @@ impl Peering {
         mut events: mpsc::Receiver<NetworkEvent>,
     ) {
         let peering = &state.peering;
-        let mut following = Following { state: state.clone(), connector, tasks: HashMap::new() };
+        let mut following = Following::new(state.clone(), connector);
         loop {
             while let Some(command) = peering.poll_command() {
                 network.command(command).await;
+            }
+            peering.tell_keeper();
+            if peering.refollow.swap(false, Ordering::Relaxed) {
+                following.again(&lock(&peering.manager));
             }
             let next_timeout = lock(&peering.manager).next_timeout();
             let due = async {
@@ -115,6 +251,7 @@ impl Peering {
                     None => return,
                 },
                 now = due.fuse() => lock(&peering.manager).handle_timeout(now),
+                () = peering.poked.heard().fuse() => {}
             }
         }
     }
@@ -163,49 +300,6 @@ fn log_event(event: &peers::Event) -> Option<NodeId> {
             None
         }
         _ => None,
-    }
-}
-
-impl Connect for Connector {
-    type Stream = network::Stream;
-
-    async fn open(&self, peer: NodeId, protocol: &'static str) -> io::Result<network::Stream> {
-        Self::open(self, peer, protocol).await
-    }
-}
-
-/// One task for each connected peer: it takes what is to be mirrored.
-struct Following {
-    state: Arc<State>,
-    connector: Connector,
-    tasks: HashMap<NodeId, smol::Task<()>>,
-}
-
-impl Following {
-    fn update(&mut self, node: NodeId, connected: bool) {
-        if !connected {
-            // Dropping the task ends it; what it had verified is kept.
-            self.tasks.remove(&node);
-            return;
-        }
-        let (state, connector) = (self.state.clone(), self.connector.clone());
-        self.tasks.entry(node).or_insert_with(|| smol::spawn(follow(state, node, connector)));
-    }
-}
-
-/// Follows a peer for as long as it is connected, unless it breaks the rules. Its streams may end before: with a surplus
-/// connection, or because it has too much to do.
-async fn follow(state: Arc<State>, node: NodeId, connector: Connector) {
-    // What is here and not found yet would be fetched.
-    state.rebuild.over().await;
-    let mut pause = FOLLOW_AGAIN;
-    loop {
-        match follow::follow_peer(state.follower.clone(), node, connector.clone()).await {
-            FollowEnd::Gone { reason } => log::debug!("following {node} ended: {reason}"),
-            FollowEnd::Violation { .. } => return,
-        }
-        Timer::after(pause).await;
-        pause = (2 * pause).min(FOLLOW_AGAIN_AT_MOST);
     }
 }
 

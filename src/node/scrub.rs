@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use smol::Timer;
+use smol::{
+    Timer,
+    channel::{Receiver, Sender, bounded},
+    future,
+};
 
 use self::pace::Pace;
 use super::state::State;
@@ -20,7 +24,9 @@ use crate::{
 
 /// How far it is.
 pub(super) struct Scrub {
-    config: config::Scrub,
+    config: Mutex<config::Scrub>,
+    /// Full while another configuration was not looked at.
+    changed: (Sender<()>, Receiver<()>),
     now: Mutex<Now>,
 }
 
@@ -32,7 +38,18 @@ struct Now {
 
 impl Scrub {
     pub(super) fn new(config: &config::Scrub) -> Self {
-        Self { config: config.clone(), now: Mutex::default() }
+        Self { config: Mutex::new(config.clone()), changed: bounded(1), now: Mutex::default() }
+    }
+
+    /// Goes by another configuration from now on.
+    pub(super) fn set_config(&self, config: &config::Scrub) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        // If it is full, the newest is looked at all the same.
+        let _ = self.changed.0.try_send(());
+    }
+
+    fn config(&self) -> config::Scrub {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
@@ -73,19 +90,37 @@ pub(super) fn notices(store: &Store) -> Vec<Notice> {
 /// Scrubs for as long as the node runs.
 pub(super) async fn run(state: Arc<State>) {
     let store = state.library.store().clone();
-    let mut position = smol::unblock(move || {
+    let position = smol::unblock(move || {
         if let Err(error) = store.recall_damages() {
             log::warn!("looking for damaged files: {error}");
         }
         store.scrub_position()
     })
     .await;
-    state.scrub.lock().position = position.clone();
-    let config::Scrub { enabled: true, rate, hours } = state.scrub.config else { return };
+    state.scrub.lock().position = position;
     // It would find everything missing.
     state.rebuild.over().await;
+    loop {
+        let config = state.scrub.config();
+        let changed = async {
+            // The other end is in the same place.
+            let _ = state.scrub.changed.1.recv().await;
+        };
+        match config.enabled {
+            true => future::or(changed, read(&state, &config)).await,
+            false => {
+                state.scrub.lock().state = ScrubState::Off;
+                changed.await;
+            }
+        }
+    }
+}
+
+/// Reads from where it is, by this configuration, for ever.
+async fn read(state: &Arc<State>, config: &config::Scrub) {
     let store = state.library.store().clone();
-    let mut pace = Pace::new(rate.0, hours, Duration::from_secs(position.rest_s), clock::now());
+    let mut position = state.scrub.lock().position.clone();
+    let mut pace = Pace::new(config.rate.0, config.hours, Duration::from_secs(position.rest_s), clock::now());
     let mut kept_at = clock::now();
     loop {
         let (now, uses) = (clock::now(), store.uses());

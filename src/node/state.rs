@@ -3,25 +3,27 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
-    sync::{Arc, OnceLock},
-    time::Instant,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Instant, SystemTime},
 };
 
 use super::{
-    control::{OpError, Reply, Request},
+    control::{FailureKind, OpError, Reply, Request},
+    diagnose::{self, Facts},
     disks,
     monitor::Monitor,
     ops,
     peering::Peering,
     rebuild::Rebuild,
     scrub::{self, Scrub},
+    start,
 };
 use crate::{
     clock,
-    config::Config,
+    config::{Changes, Config, ConfigError, Sources},
     library::{Library, follow::Follower},
     limits,
-    status::{NodeStatus, StoreStatus},
+    status::{Finding, NodeStatus, PeerStatus, StoreStatus},
     transfer::Uploads,
 };
 
@@ -34,8 +36,10 @@ pub(super) struct State {
     pub(super) scrub: Scrub,
     monitor: Monitor,
     page: OnceLock<SocketAddr>,
-    reserve_bytes: u64,
-    quota_bytes: u64,
+    /// What holds now.
+    config: Mutex<Config>,
+    /// Where it came from.
+    sources: Sources,
     started: Instant,
 }
 
@@ -46,6 +50,7 @@ impl State {
         peering: Peering,
         rebuild: Rebuild,
         config: &Config,
+        sources: Sources,
     ) -> Self {
         Self {
             library,
@@ -56,8 +61,8 @@ impl State {
             scrub: Scrub::new(&config.scrub),
             monitor: Monitor::new(Path::new("/"), &config.data, &config.mirror.folder, clock::now()),
             page: OnceLock::new(),
-            reserve_bytes: config.mirror.reserve.0,
-            quota_bytes: config.mirror.quota.0,
+            config: Mutex::new(config.clone()),
+            sources,
             started: clock::now(),
         }
     }
@@ -74,12 +79,72 @@ impl State {
 
     /// Everything as it is now; may block for a moment.
     pub(super) fn status(&self) -> NodeStatus {
-        NodeStatus { system: self.monitor.status(clock::now()), ..self.brief() }
+        let brief = self.brief();
+        let findings = self.findings(&brief.peers, &brief.listen, None);
+        NodeStatus { system: self.monitor.status(clock::now()), findings, ..brief }
+    }
+
+    /// What holds now.
+    fn config(&self) -> Config {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why a peer, or any, is not seen; may block for a moment.
+    pub(super) fn diagnose(&self, peer: Option<&str>) -> Vec<Finding> {
+        self.findings(&self.peering.peers(), &self.peering.listen(), peer)
+    }
+
+    fn findings(&self, peers: &[PeerStatus], listen: &[String], peer: Option<&str>) -> Vec<Finding> {
+        let config = self.config();
+        let damaged_lists = self.peering.damaged_lists();
+        let facts = Facts {
+            me: &self.library.node_id().to_string(),
+            listen,
+            peers,
+            max_peers: config.network.max_peers as usize,
+            auth: config.network.auth,
+            is_locked: self.peering.is_locked(),
+            mdns: config.network.mdns,
+            heard: &self.peering.heard(),
+            addresses: interface_addresses().iter().filter(|ip| !ip.is_loopback()).count(),
+            own_id_elsewhere: self.peering.own_id_elsewhere(),
+            damaged_lists: damaged_lists.as_deref(),
+            clock: clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        };
+        diagnose::diagnose(&facts, peer)
+    }
+
+    /// Reads the configuration again and takes up what it can; may block for a moment.
+    pub(super) fn reload(&self) -> Result<Changes, ConfigError> {
+        let new = Config::load(&self.sources)?;
+        let (config, changes) = {
+            let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+            let (config, changes) = current.reload(&new);
+            *current = config.clone();
+            (config, changes)
+        };
+        let is_of = |section: &str| changes.live.iter().any(|key| key.split('.').next() == Some(section));
+        log::set_max_level(config.log.level);
+        if is_of("mirror") {
+            self.library.store().set_bounds(config.mirror.reserve.0, config.mirror.quota.0);
+            self.follower.set_policy(start::policy(&config, self.library.node_id()));
+        }
+        if is_of("scrub") {
+            self.scrub.set_config(&config.scrub);
+        }
+        self.peering.set_config(&config, self.library.node_id(), is_of("mirror"));
+        if !changes.live.is_empty() {
+            log::info!("the configuration was read again: {} changed", changes.live.join(", "));
+        }
+        if !changes.restart.is_empty() {
+            log::warn!("{} changed as well, and will hold after a restart", changes.restart.join(", "));
+        }
+        Ok(changes)
     }
 
     /// The same without what the machine must be asked for.
     pub(super) fn brief(&self) -> NodeStatus {
-        let totals = self.library.store().totals();
+        let (config, totals) = (self.config(), self.library.store().totals());
         let mut notices: Vec<_> = self.rebuild.notice().into_iter().collect();
         notices.extend(disks::notices(&self.library));
         notices.extend(self.peering.notices());
@@ -98,9 +163,9 @@ impl State {
                 blobs: totals.blobs,
                 bytes: totals.bytes,
                 free_bytes: totals.free_bytes,
-                reserve_bytes: self.reserve_bytes,
+                reserve_bytes: config.mirror.reserve.0,
                 library_bytes: totals.library_bytes,
-                quota_bytes: self.quota_bytes,
+                quota_bytes: config.mirror.quota.0,
             },
             scrub: self.scrub.status(totals.bytes),
             notices,
@@ -122,6 +187,18 @@ impl State {
     ) -> Result<(), OpError> {
         match request {
             Request::Status => on_reply(Reply::Status(Box::new(self.status()))),
+            Request::Diagnose { peer } => {
+                self.diagnose(peer.as_deref()).into_iter().try_for_each(|finding| on_reply(Reply::Finding(finding)))
+            }
+            Request::Reload => {
+                let changes = self.reload().map_err(|error| OpError::new(FailureKind::Configuration, error))?;
+                let names = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
+                on_reply(Reply::Reloaded { live: names(changes.live), restart: names(changes.restart) })
+            }
+            Request::Peers { change, peers } => {
+                self.peering.change(change, &ops::peer_ids(&peers)?)?;
+                on_reply(Reply::PeersChanged { change, peers })
+            }
             Request::List { .. } | Request::Get { .. } | Request::Verify { .. } => {
                 ops::perform(&self.library, request, on_reply)
             }

@@ -39,14 +39,19 @@ pub(super) async fn serve_all(state: Arc<State>, incoming: Receiver<Incoming>) {
 
 async fn serve(state: &State, Incoming { peer, protocol, stream }: Incoming) {
     let ended = match protocol {
-        catalogue::PROTOCOL => library::serve(stream, state.library.clone()).await.map_err(|error| error.to_string()),
+        catalogue::PROTOCOL => library::serve(stream, state.library.clone())
+            .await
+            .map_err(|error| (error.is_violation(), error.to_string())),
         blob::PROTOCOL => transfer::serve(stream, state.library.store().clone(), &state.uploads)
             .await
             .map(drop)
-            .map_err(|error| error.to_string()),
-        other => Err(format!("nobody serves {other}")),
+            .map_err(|error| (error.is_violation(), error.to_string())),
+        other => Err((false, format!("nobody serves {other}"))),
     };
-    if let Err(error) = ended {
+    if let Err((is_violation, error)) = ended {
+        if is_violation {
+            state.follower.deeds().violation(peer);
+        }
         log::debug!("{protocol} with {peer}: {error}");
     }
 }

@@ -31,6 +31,9 @@ pub struct NodeStatus {
     pub system: SystemStatus,
     /// What a person should know or do.
     pub notices: Vec<Notice>,
+    /// Why peers are not seen, or one is not.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
 }
 
 /// The process and the machine that it runs on. What the machine does not tell is none.
@@ -124,6 +127,110 @@ pub struct PeerStatus {
     /// Whether it is named in the configuration (`network.bootstrap`).
     #[serde(default)]
     pub bootstrap: bool,
+    /// Why it is not connected, as far as that is known; in words in `error`.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a peer is not connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// No address of it answers.
+    Unreachable,
+    /// It was connected and stopped answering.
+    Unresponsive,
+    /// Another node answers at its address.
+    WrongPeer,
+    /// It does not admit this node.
+    NotAllowedThere,
+    /// It has banned this node for a while.
+    BannedThere,
+    /// It has no room for another peer.
+    FullThere,
+    /// The two have no common version of the protocol.
+    Version,
+    /// It was stopped.
+    Stopped,
+    /// This node does not admit it.
+    NotAllowedHere,
+    /// This node has banned it for a while.
+    BannedHere,
+    /// This node has no room for another peer.
+    FullHere,
+}
+
+/// Something that a diagnosis found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which peer it is about; none if all.
+    pub peer: Option<String>,
+    /// What it is, for programs.
+    pub cause: Cause,
+    /// How bad it is.
+    pub level: NoticeLevel,
+    /// What was found.
+    pub text: String,
+    /// What to do about it; empty if nothing.
+    pub advice: String,
+}
+
+/// What a diagnosis can find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// No node runs on the data folder.
+    NotRunning,
+    /// The machine has no network.
+    NoInterface,
+    /// Looking for peers is switched off (`network.mdns`).
+    MdnsOff,
+    /// An interface can't be used for multicast DNS.
+    MdnsFailed,
+    /// An interface does not hear even this node.
+    NoMulticast,
+    /// No other machine was heard.
+    NothingHeard,
+    /// Other machines were heard, and no node among them.
+    NoNodeHeard,
+    /// The clock of this machine is wrong, which does not matter to peers.
+    Clock,
+    /// Another machine uses this node's peer id.
+    OwnIdElsewhere,
+    /// The lists of peers can't be read.
+    ListsDamaged,
+    /// All is well.
+    Connected,
+    /// It is this node itself.
+    Myself,
+    /// Nothing was ever heard of it.
+    Unknown,
+    /// It is denied here.
+    DeniedHere,
+    /// It is not on this node's list.
+    NotAllowedHere,
+    /// This node is not on its list.
+    NotAllowedThere,
+    /// This node has banned it.
+    BannedHere,
+    /// It has banned this node.
+    BannedThere,
+    /// This node has as many peers as it may.
+    FullHere,
+    /// It has as many peers as it may.
+    FullThere,
+    /// The two speak no common version.
+    Version,
+    /// Another node is at its address.
+    WrongPeer,
+    /// It was heard, and does not answer: a firewall, or isolation in the access point.
+    Blocked,
+    /// It does not answer, and was not heard either.
+    Unreachable,
+    /// It was stopped.
+    Stopped,
+    /// It is known and there is no reason to connect with it now, or it is just being tried.
+    Waiting,
 }
 
 /// What the lists of peers say of one.

@@ -8,7 +8,10 @@ use super::super::{
     Failure, Out,
     out::{count, size},
 };
-use crate::{config::Config, network::mdns::Heard, status::NodeStatus};
+use crate::{
+    config::Config,
+    status::{Finding, NodeStatus},
+};
 
 /// Where the page is, who this node is, and what to do next.
 pub(super) fn print(status: &NodeStatus, config: &Config, out: &mut Out) -> Result<(), Failure> {
@@ -68,69 +71,21 @@ fn qr_code(text: &str) -> String {
 }
 
 /// What to look at when no other node has been found.
-pub(super) fn alone(status: &NodeStatus, config: &Config, heard: &[Heard]) -> Vec<String> {
+pub(super) fn alone(status: &NodeStatus, findings: &[Finding]) -> Vec<String> {
     let mut lines = vec!["No other node has been found so far. This one goes on looking.".to_owned()];
     lines.push(format!("  It listens on {}.", status.listen.join(", ")));
-    if config.network.mdns {
-        lines.extend(heard.iter().map(|heard| format!("  {}", heard_line(heard))));
-        let heard_others = heard.iter().any(|heard| heard.from_others > 0);
-        if !heard_others {
-            lines.push("  No other machine has been heard at all. What usually is in the way:".to_owned());
-            lines.push("  - the other node is off, or on another network (guest Wi-Fi, VPN, mobile data)".to_owned());
-            lines.push(
-                "  - Wi-Fi with \"client isolation\" or \"AP isolation\": turn it off in the access point".to_owned(),
-            );
-        } else {
-            lines
-                .push("  Other machines are heard, but none of them is a node. What usually is in the way:".to_owned());
-            lines.push("  - the other node is off, or another network lies between".to_owned());
+    for finding in findings {
+        lines.push(format!("  - {}", finding.text));
+        if !finding.advice.is_empty() {
+            lines.push(format!("    {}", finding.advice));
         }
-        lines.push("  - a firewall here or there: let UDP port 5353 (mDNS) and the ports above in".to_owned());
-    } else {
-        lines.push("  It does not look for others: network.mdns is false.".to_owned());
-    }
-    // Another machine can use any but the loopback address, and IPv4 is what people recognise.
-    let is_ours = |address: &&String| address.starts_with("/ip4/") && !address.starts_with("/ip4/127.");
-    if let Some(address) = status.listen.iter().find(is_ours) {
-        let node = &status.node;
-        lines
-            .push(format!("  Without discovery, run on the other machine: allibrary run --bootstrap {node}@{address}"));
     }
     lines
-}
-
-fn heard_line(heard: &Heard) -> String {
-    let family = if heard.ipv6 { "IPv6" } else { "IPv4" };
-    let what = match heard {
-        Heard { error: Some(error), .. } => error.clone(),
-        Heard { from_here: 0, from_others: 0, .. } => {
-            "nothing heard, not even this node: multicast is blocked".to_owned()
-        }
-        Heard { from_others, .. } => format!("{} from other machines heard", count(*from_others, "packet")),
-    };
-    format!("mDNS on {} ({family}): {what}", heard.interface)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn heard(from_here: u64, from_others: u64) -> Heard {
-        Heard { interface: "eth0".into(), ipv6: false, from_here, from_others, error: None }
-    }
-
-    #[test]
-    fn being_alone_names_addresses_and_the_usual_reasons() {
-        let status = NodeStatus { listen: vec!["/ip4/192.0.2.1/udp/4720/quic-v1".into()], ..NodeStatus::default() };
-        let config = Config::default();
-        let told = |heard| alone(&status, &config, &[heard]).join("\n");
-        let silent = told(heard(3, 0));
-        for word in ["/ip4/192.0.2.1/udp/4720/quic-v1", "eth0", "isolation", "firewall", "5353", "--bootstrap"] {
-            assert!(silent.contains(word), "{word} is missing: {silent}");
-        }
-        assert!(told(heard(3, 7)).contains("7 packets from other machines"));
-        assert!(told(heard(0, 0)).contains("multicast is blocked"));
-    }
 
     #[test]
     fn a_qr_code_is_drawn() {

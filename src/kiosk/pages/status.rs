@@ -8,7 +8,8 @@ use super::{
     shape::{count, foreign, grouped, size, span},
 };
 use crate::status::{
-    NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, SystemStatus, TransferStatus,
+    Finding, NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, SystemStatus,
+    TransferStatus,
 };
 
 /// Seconds between two looks at the status.
@@ -29,6 +30,12 @@ pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
             h2 { "Other nodes" }
             @if node.peers.is_empty() { p.note { "None has been seen on this network yet." } }
             ul.list { @for one in &node.peers { li { (peer(one)) } } }
+        }
+        @if !node.findings.is_empty() {
+            section {
+                h2 { "Why a node may not be seen" }
+                @for one in &node.findings { (finding(one)) }
+            }
         }
         section {
             h2 { "This node" }
@@ -128,10 +135,22 @@ fn peer(one: &PeerStatus) -> Markup {
             span.note {
                 "found by " (one.source)
                 @if let Some(agent) = &one.agent { " · " (foreign(agent, "")) }
+                @if let Some(quality) = one.quality { " · quality " (quality) " of 100" }
                 @if let Some(rtt_us) = one.rtt_us { " · " (format!("{:.1} ms", rtt_us as f64 / 1000.0)) }
+                @if let Some(seconds) = one.banned_for_s { " · banned for " (span(seconds)) }
                 @if let Some(address) = &one.address { " · " (foreign(address, "")) }
                 @if let Some(error) = &one.error { " · " (foreign(error, "")) }
             }
+        }
+    }
+}
+
+fn finding(one: &Finding) -> Markup {
+    html! {
+        p {
+            @if let Some(peer) = &one.peer { (end_of(peer)) ": " }
+            (foreign(&one.text, ""))
+            @if !one.advice.is_empty() { br; span.note { (foreign(&one.advice, "")) } }
         }
     }
 }

@@ -27,7 +27,7 @@ use thiserror::Error;
 pub use client::Client;
 pub use server::{Handler, Server};
 
-use crate::status::NodeStatus;
+use crate::status::{Finding, NodeStatus};
 
 /// What a client may ask for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,35 @@ pub enum Request {
     Doctor,
     /// The whole state of the node.
     Status,
+    /// Why a peer, or any, is not seen.
+    Diagnose { peer: Option<String> },
+    /// Change what is said of peers, named by their ids.
+    Peers { change: PeerChange, peers: Vec<String> },
+    /// Read the configuration again.
+    Reload,
+}
+
+impl Request {
+    /// Whether it takes but a moment; the others wait for each other.
+    pub fn is_quick(&self) -> bool {
+        matches!(self, Self::Status | Self::Diagnose { .. } | Self::Peers { .. } | Self::Reload)
+    }
+}
+
+/// What can be said of peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerChange {
+    /// They may connect.
+    Allow,
+    /// They may not.
+    Deny,
+    /// Nothing is said of them any more, and nothing remembered.
+    Forget,
+    /// From now on only those that are allowed may connect, where all have been learned.
+    Lock,
+    /// What they have done is forgotten.
+    Pardon,
 }
 
 /// What a client is told.
@@ -116,6 +145,12 @@ pub enum Reply {
     Checked { blobs: u64, bytes: u64, damaged: u64 },
     /// The state of the node.
     Status(Box<NodeStatus>),
+    /// Something that a diagnosis found.
+    Finding(Finding),
+    /// What was said of these peers holds now.
+    PeersChanged { change: PeerChange, peers: Vec<String> },
+    /// The configuration was read again: these keys have changed and hold, or wait for a restart.
+    Reloaded { live: Vec<String>, restart: Vec<String> },
     /// All was done.
     Done,
     /// It could not be done; what was told before holds.
@@ -199,6 +234,8 @@ pub enum FailureKind {
     Away,
     /// Not without `--yes`.
     Refused,
+    /// The configuration is wrong.
+    Configuration,
     /// The client went away.
     Gone,
 }
@@ -247,7 +284,7 @@ impl<'de> Deserialize<'de> for PathText {
 #[derive(Debug, Error)]
 pub enum ControlError {
     /// No runtime folder could be made or trusted.
-    #[error("no folder for the control socket: {0}")]
+    #[error("no place for the control socket: {0}; remove what is in the way there, or let this user write there")]
     NoFolder(String),
     /// The socket belongs to another user.
     #[error(

@@ -58,7 +58,7 @@ impl Server {
             let path = folder.join(&name);
             match prepare(folder).and_then(|()| listen(&path)) {
                 Ok(listener) => return Ok(Self { path, listener }),
-                Err(error) => reasons.push(format!("{}: {error}", folder.display())),
+                Err(error) => reasons.push(format!("{}: {error}", path.display())),
             }
         }
         Err(ControlError::NoFolder(reasons.join("; ")))
@@ -132,8 +132,8 @@ async fn serve_client(mut stream: UnixStream, handler: Handler, operations: Arc<
         Ok(request) => request,
         Err(error) => return within(stream.write_all(&to_line(&Reply::Error(error)))).await,
     };
-    // Status is asked often and costs little; it never waits behind a long verify.
-    let slot = if request == Request::Status { None } else { Some(operations.acquire_arc().await) };
+    // What costs little never waits behind a long verify.
+    let slot = if request.is_quick() { None } else { Some(operations.acquire_arc().await) };
     let (sender, replies) = channel::bounded::<Vec<u8>>(control::REPLY_QUEUE);
     let work = smol::unblock(move || {
         let result = handler(request, &mut |reply| send(&sender, &reply));
