@@ -8,6 +8,7 @@
 //! way (`rules`). A run that fails prints its seed; `SIM_SEED=… cargo test --lib peers::sim::tests::NAME` runs it again.
 
 mod cluster;
+mod dials;
 mod hosts;
 mod links;
 mod multicast;
