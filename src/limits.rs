@@ -246,6 +246,8 @@ pub mod network {
     pub const MDNS_PEERS: usize = 1024;
     /// Peers that mDNS believes to be at one source address.
     pub const MDNS_PEERS_PER_SOURCE: usize = 64;
+    /// Peers that mDNS looks for at a time, because they were found once and are gone.
+    pub const MDNS_MISSING: usize = 64;
     /// Links of mDNS: an interface has one for each address family.
     pub const MDNS_LINKS: usize = 32;
     /// Services that mDNS announces, besides the node itself.

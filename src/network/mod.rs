@@ -7,6 +7,7 @@ mod behaviour;
 mod closing;
 mod door;
 pub mod identity;
+mod interfaces;
 pub mod mdns;
 mod outbox;
 pub mod quic;

@@ -17,6 +17,7 @@ use super::{
     behaviour::Behaviour,
     door::Door,
     identity::{self, Keypair},
+    interfaces::Changes,
     mdns::{self, Mdns},
     outbox::Outbox,
     quic,
@@ -155,7 +156,8 @@ impl Network {
         let (events_sender, events) = mpsc::channel(limits::network::EVENT_QUEUE);
         let (commands, commands_receiver) = smol::channel::bounded(limits::network::COMMAND_QUEUE);
         let (outbox, connections) = (Outbox::new(events_sender), HashMap::new());
-        let task = Task { swarm, quic, door, turned_away, mdns, outbox, connections };
+        let changes = Changes::new();
+        let task = Task { swarm, quic, door, turned_away, mdns, outbox, connections, changes, subnets: None };
         let (running, ended) = smol::channel::bounded(1);
         smol::spawn(async move {
             task.run(commands_receiver).await;

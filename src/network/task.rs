@@ -28,6 +28,7 @@ use super::{
     closing,
     door::Door,
     identity::{node_id, peer_id},
+    interfaces::{self, Changes},
     mdns::{self, Mdns},
     outbox::Outbox,
     quic::{self, CloseCode},
@@ -51,6 +52,10 @@ pub(super) struct Task {
     pub(super) mdns: Option<Mdns>,
     pub(super) outbox: Outbox,
     pub(super) connections: HashMap<ConnectionId, Open>,
+    /// Tells when to look at the interfaces.
+    pub(super) changes: Changes,
+    /// The networks that this machine is on, as told last.
+    pub(super) subnets: Option<Vec<peers::Subnet>>,
 }
 
 /// An open connection.
@@ -71,6 +76,7 @@ impl Task {
                 Some(mdns) => mdns.poll_next_unpin(cx),
                 None => Poll::Pending,
             });
+            let changed = poll_fn(|cx| self.changes.poll(cx));
             select_biased! {
                 () = self.outbox.deliver().fuse() => {}
                 command = commands.recv().fuse() => match command {
@@ -88,6 +94,7 @@ impl Task {
                     }
                 }
                 event = self.swarm.select_next_some() => self.handle_swarm_event(event),
+                () = changed.fuse() => self.handle_changed(),
                 event = heard.fuse() => match event {
                     Some(event) => self.handle_mdns_event(event),
                     None => self.mdns = None,
@@ -170,6 +177,7 @@ impl Task {
                     (Ended::Here(_) | Ended::Lost(_), Some(why)) => Ended::Here(why),
                     (ended, _) => ended,
                 };
+                self.look_for(node, &ended);
                 self.outbox.push_peer(peers::Event::Disconnected { node, connection: number, ended });
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
@@ -199,12 +207,26 @@ impl Task {
         if self.door.check(peer, &connection, point).is_err() {
             return;
         }
+        if let Some(mdns) = &mut self.mdns {
+            mdns.set_missing(peer, false);
+        }
         let cipher = connection.cipher().map_or("", Cipher::suite);
         let number = self.outbox.number();
         self.connections.insert(id, Open { number, node, connection, closing: None });
         let address = closing::without_peer(point.get_remote_address().clone()).to_string();
         let inbound = point.is_listener();
         self.outbox.push_peer(peers::Event::Connected { node, connection: number, address, inbound, cipher });
+    }
+
+    /// Who takes leave knows why, and says when it is back; who is lost is looked for.
+    fn look_for(&mut self, node: NodeId, ended: &Ended) {
+        let is_lost = matches!(ended, Ended::Lost(_) | Ended::Here(Why::Unresponsive));
+        if let Some(mdns) = &mut self.mdns
+            && is_lost
+            && self.connections.values().all(|open| open.node != node)
+        {
+            mdns.set_missing(peer_id(node), true);
+        }
     }
 
     fn handle_behaviour_event(&mut self, event: BehaviourEvent) {
@@ -221,6 +243,15 @@ impl Task {
         };
         if let Some(event) = event {
             self.outbox.push_peer(event);
+        }
+    }
+
+    /// Something may be new with the interfaces.
+    fn handle_changed(&mut self) {
+        let subnets = interfaces::subnets();
+        if self.subnets.as_ref() != Some(&subnets) {
+            self.subnets = Some(subnets.clone());
+            self.outbox.push_peer(peers::Event::NetworkChanged { subnets });
         }
     }
 

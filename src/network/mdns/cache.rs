@@ -17,6 +17,9 @@ const MAX_TTL: Duration = Duration::from_secs(4500);
 /// 10.1 and 10.2).
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often a peer is told of that is heard all the time and has nothing new.
+const TOLD_INTERVAL: Duration = Duration::from_secs(1);
+
 /// An announcement: one peer on one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Announcement {
@@ -40,12 +43,15 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     peers: HashMap<PeerId, Vec<Known>>,
+    /// When each of them was last told of.
+    told: HashMap<PeerId, Instant>,
     /// No entry expires earlier.
     next_expiry: Option<Instant>,
 }
 
 impl Cache {
-    /// Takes an announcement in. Returns all addresses of the peer, unless it said goodbye.
+    /// Takes an announcement in. Returns all addresses of the peer, unless it said goodbye, or was told of just now and there
+    /// is nothing new.
     ///
     /// Those that were known before, too: who gave the peer up is to try again when it is heard.
     pub(super) fn hear(
@@ -61,6 +67,7 @@ impl Cache {
             return None;
         }
         let known = self.peers.entry(peer).or_default();
+        let news = addresses.iter().any(|address| known.iter().all(|known| known.address != *address));
         let expires = now + ttl.clamp(GRACE, MAX_TTL);
         if goodbye {
             let here = known.iter_mut().filter(|known| known.link == link);
@@ -83,7 +90,17 @@ impl Cache {
             known.push(entry);
         }
         self.next_expiry = Some(self.next_expiry.map_or(expires, |at| at.min(expires)));
-        (!goodbye).then(|| addresses_of(&self.peers[&peer]))
+        let just_told = self.told.get(&peer).is_some_and(|told| now < *told + TOLD_INTERVAL);
+        if goodbye || just_told && !news {
+            return None;
+        }
+        self.told.insert(peer, now);
+        Some(addresses_of(&self.peers[&peer]))
+    }
+
+    /// Whether a peer was heard of, and not too long ago.
+    pub(super) fn knows(&self, peer: &PeerId) -> bool {
+        self.peers.contains_key(peer)
     }
 
     /// Whether one more peer may come from this source: a stranger that makes up peers cannot keep the others out.
@@ -115,6 +132,9 @@ impl Cache {
             }
             !known.is_empty()
         });
+        for peer in &gone {
+            self.told.remove(peer);
+        }
         self.next_expiry = self.peers.values().flatten().map(|known| known.expires).min();
         gone
     }
@@ -161,6 +181,20 @@ mod tests {
         assert_eq!(cache.expire(now + Duration::from_secs(361)), []);
         assert_eq!(cache.expire(later + Duration::from_secs(360)), [peer]);
         assert_eq!(cache.next_timeout(), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_heard_all_the_time_is_told_of_once_a_second_or_when_it_has_news() {
+        let (mut cache, now, peer) = (Cache::default(), crate::clock::now(), PeerId::random());
+        let mut hear = |after_ms, ports: &[usize]| {
+            let at = now + Duration::from_millis(after_ms);
+            cache.hear(at, LINK, SOURCE, announcement(peer, ports, 360)).is_some()
+        };
+        assert!(hear(0, &[1]));
+        assert!(!hear(999, &[1]));
+        assert!(hear(999, &[1, 2]), "a new address");
+        assert!(!hear(1900, &[1, 2]));
+        assert!(hear(1999, &[1, 2]));
     }
 
     #[test]

@@ -17,7 +17,10 @@ use super::{
     packet,
     zone::{self, Answer, Group, Service, Zone},
 };
-use crate::limits::network::MDNS_SERVICES;
+use crate::{
+    limits::network::{MDNS_MISSING, MDNS_SERVICES},
+    network::identity,
+};
 
 /// The port of multicast DNS.
 pub(super) const PORT: u16 = 5353;
@@ -34,6 +37,10 @@ const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// one that comes up right after an answer to another is not left waiting. Stock libp2p has no limit.
 const PROBE_SLACK: Duration = Duration::from_millis(750);
 const P2P_SLACK: Duration = Duration::from_secs(3);
+/// Between two questions for peers that are missing, and for how long they are asked for: one that was switched off is not
+/// asked for without end. It announces itself when it is back.
+const MISSING_INTERVAL: Duration = Duration::from_secs(3);
+const MISSING_FOR: Duration = Duration::from_secs(60 * 60);
 /// How often a second host with our identity is reported.
 const CLONE_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -92,6 +99,15 @@ impl LinkState {
     }
 }
 
+/// A peer that was found here and is looked for.
+#[derive(Debug)]
+struct Missing {
+    /// The first label of its host's name: it alone answers to that, while all nodes answer to the kind of service.
+    host: String,
+    ask_at: Instant,
+    until: Instant,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -105,6 +121,7 @@ pub(super) struct Engine {
     /// The addresses of this machine.
     own: Vec<IpAddr>,
     peers: Cache,
+    missing: HashMap<PeerId, Missing>,
     clone_reported: Option<Instant>,
     events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
@@ -121,6 +138,7 @@ impl Engine {
             links: Vec::new(),
             own: Vec::new(),
             peers: Cache::default(),
+            missing: HashMap::new(),
             clone_reported: None,
             events: VecDeque::new(),
             transmits: VecDeque::new(),
@@ -179,6 +197,43 @@ impl Engine {
         Zone::new(&self.host, node.into_iter().chain(self.services.iter().cloned()), link)
     }
 
+    /// From now on a peer is looked for that was found here, if it was; or it no longer is.
+    pub(super) fn set_missing(&mut self, now: Instant, peer: PeerId, missing: bool) {
+        if !missing {
+            self.missing.remove(&peer);
+        } else if self.peers.knows(&peer)
+            && self.missing.len() < MDNS_MISSING
+            && let Some(node) = identity::node_id(&peer)
+        {
+            let host = super::host_label(node);
+            self.missing.insert(peer, Missing { host, ask_at: now, until: now + MISSING_FOR });
+        }
+    }
+
+    /// Asks for the missing peers that it is time for, on all links.
+    fn ask_for_missing(&mut self, now: Instant) {
+        self.missing.retain(|_, missing| now < missing.until);
+        let again = now + MISSING_INTERVAL + self.lateness();
+        let due = self.missing.values_mut().filter(|missing| missing.ask_at <= now);
+        let hosts: Vec<_> = due
+            .map(|missing| {
+                missing.ask_at = again;
+                missing.host.as_str()
+            })
+            .collect();
+        if hosts.is_empty() {
+            return;
+        }
+        let bytes = packet::query_hosts(&hosts);
+        let links = self.links.iter().map(|state| state.link.id);
+        self.transmits.extend(links.map(|link| Transmit { link, to: None, bytes: bytes.clone() }));
+    }
+
+    /// Of several that look for the same peer, one asks first, and the others need not (RFC 6762, section 7.3).
+    fn lateness(&self) -> Duration {
+        Duration::from_millis(2 * u64::from(self.peer.to_bytes().last().copied().unwrap_or(0)))
+    }
+
     /// Tells everyone that all of ours is gone.
     pub(super) fn handle_shutdown(&mut self) {
         for state in &mut self.links {
@@ -207,12 +262,14 @@ impl Engine {
                 self.transmits.push_back(Transmit { link, to: None, bytes });
             }
         }
+        self.ask_for_missing(now);
         self.events.extend(self.peers.expire(now).into_iter().map(|peer| Event::Expired { peer }));
     }
 
     /// When [`Engine::handle_timeout`] has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.links.iter().map(LinkState::next_timeout).chain(self.peers.next_timeout()).min()
+        let missing = self.missing.values().map(|missing| missing.ask_at);
+        self.links.iter().map(LinkState::next_timeout).chain(self.peers.next_timeout()).chain(missing).min()
     }
 
     /// Whether this is an address of this machine.
@@ -236,6 +293,10 @@ impl Engine {
     }
 
     fn handle_query(&mut self, now: Instant, at: usize, from: SocketAddr, query: &Packet) {
+        let again = now + MISSING_INTERVAL + self.lateness();
+        for missing in self.missing.values_mut().filter(|missing| packet::asks_for_host(query, &missing.host)) {
+            missing.ask_at = missing.ask_at.max(again);
+        }
         let LinkState { link, zone, limiter, .. } = &mut self.links[at];
         let probed = zone.is_probed_by(query);
         for Answer { group, answers, additional } in zone.answers(query) {

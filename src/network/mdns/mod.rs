@@ -38,11 +38,11 @@ use self::{
     engine::{Engine, Transmit},
     link::Link,
 };
-use super::identity;
+use super::{identity, interfaces::Changes};
 use crate::{clock, content::NodeId, limits::network::MDNS_PACKET_BYTES};
 
-/// How often the interfaces are looked at.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a link is tried that could not be opened.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Packets taken from one socket before the others have their turn.
 const PACKETS_PER_TURN: usize = 32;
 
@@ -58,7 +58,7 @@ pub struct Config {
 /// What happened on the local network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A peer is there. Told each time that it is heard.
+    /// A peer is there. Told each time that it is heard, but once a second at most unless there is a new address.
     Discovered {
         /// Who it says it is.
         peer: PeerId,
@@ -111,7 +111,9 @@ pub struct Mdns {
     interfaces: Vec<String>,
     ports: Vec<Port>,
     timer: Timer,
-    refresh_at: Instant,
+    /// Tells when to look at the interfaces.
+    changes: Changes,
+    retry_at: Option<Instant>,
     buffer: Box<[u8]>,
 }
 
@@ -144,7 +146,8 @@ impl Mdns {
             interfaces,
             ports: Vec::new(),
             timer: Timer::never(),
-            refresh_at: clock::now(),
+            changes: Changes::new(),
+            retry_at: None,
             buffer: vec![0; MDNS_PACKET_BYTES + 1].into(),
         };
         mdns.refresh(clock::now());
@@ -155,6 +158,11 @@ impl Mdns {
     pub fn set_addresses(&mut self, listen: Vec<Multiaddr>) {
         self.engine.set_addresses(clock::now(), listen);
         self.send();
+    }
+
+    /// Looks for a peer that was found here before and is gone, every few seconds for a while, or stops to.
+    pub fn set_missing(&mut self, peer: PeerId, missing: bool) {
+        self.engine.set_missing(clock::now(), peer, missing);
     }
 
     /// Sets what else is to be found here; of more than [`crate::limits::network::MDNS_SERVICES`] the first ones.
@@ -183,7 +191,7 @@ impl Mdns {
 
     /// Looks at the interfaces: opens what is new, closes what is gone.
     fn refresh(&mut self, now: Instant) {
-        self.refresh_at = now + REFRESH_INTERVAL;
+        self.retry_at = Some(now + RETRY_INTERVAL);
         let (links, own) = match sockets::links(&self.interfaces) {
             Ok(found) => found,
             Err(error) => return log::warn!("cannot list the network interfaces, discovery may miss changes: {error}"),
@@ -204,6 +212,9 @@ impl Mdns {
                     self.ports.push(Port { link, socket, send_error: None, from_here: 0, from_others: 0 });
                 }
             }
+        }
+        if self.ports.iter().all(|port| port.socket.is_ok()) {
+            self.retry_at = None;
         }
         let open = self.ports.iter().filter(|port| port.socket.is_ok()).map(|port| port.link.clone()).collect();
         self.engine.set_links(now, open, own);
@@ -276,8 +287,10 @@ impl Stream for Mdns {
             if let Some(event) = mdns.next_event(now) {
                 return Poll::Ready(Some(event));
             }
-            if mdns.refresh_at <= now {
+            if mdns.changes.poll(cx).is_ready() || mdns.retry_at.is_some_and(|at| at <= now) {
                 mdns.refresh(now);
+                // Until it has nothing new, so that it wakes us when it has.
+                continue;
             }
             mdns.poll_receive(cx, now);
             mdns.engine.handle_timeout(now);
@@ -285,7 +298,10 @@ impl Stream for Mdns {
             if let Some(event) = mdns.next_event(now) {
                 return Poll::Ready(Some(event));
             }
-            mdns.timer.set_at(mdns.engine.next_timeout().map_or(mdns.refresh_at, |at| at.min(mdns.refresh_at)));
+            let Some(at) = mdns.engine.next_timeout().into_iter().chain(mdns.retry_at).min() else {
+                return Poll::Pending;
+            };
+            mdns.timer.set_at(at);
             ready!(Pin::new(&mut mdns.timer).poll(cx));
         }
     }

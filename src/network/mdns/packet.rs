@@ -64,7 +64,9 @@ pub(super) fn announcements<'p>(
     source: IpAddr,
 ) -> Vec<(&'p Name<'p>, Announcement)> {
     let kind = local_name(P2P);
-    let pointers = packet.answers.iter().filter_map(|record| match &record.rdata {
+    // Who was asked for by the name of its host tells of itself in the additional records.
+    let records = || packet.answers.iter().chain(&packet.additional_records);
+    let pointers = records().filter_map(|record| match &record.rdata {
         RData::PTR(pointer) if record.name == kind => Some((&pointer.0, record.ttl)),
         _ => None,
     });
@@ -106,6 +108,20 @@ pub(super) fn query(known: Option<ResourceRecord>) -> Vec<u8> {
     packet.questions.push(Question::new(local_name(P2P), QTYPE::TYPE(TYPE::PTR), CLASS::IN.into(), false));
     packet.answers.extend(known);
     bytes_of(&packet)
+}
+
+/// Asks some hosts where they are.
+pub(super) fn query_hosts(hosts: &[&str]) -> Vec<u8> {
+    let mut packet = Packet::new_query(0);
+    let ask = |host: &&str| Question::new(local_name(host).into_owned(), QTYPE::ANY, CLASS::IN.into(), false);
+    packet.questions.extend(hosts.iter().map(ask));
+    bytes_of(&packet)
+}
+
+/// Whether a query asks where this host is.
+pub(super) fn asks_for_host(query: &Packet, host: &str) -> bool {
+    let name = local_name(host);
+    query.questions.iter().any(|asked| asked.qtype == QTYPE::ANY && asked.qname == name)
 }
 
 /// Tells everyone.

@@ -117,7 +117,7 @@ fn nodes_find_each_other_at_once_and_lose_each_other_by_goodbye() {
 fn finds_stock_nodes_whatever_their_random_name() {
     let now = crate::clock::now();
     let mut engine = node(now, 1, 1);
-    for name in ["xK2random", "yL3another"] {
+    for (name, now) in [("xK2random", now), ("yL3another", now + SECOND)] {
         let addresses = ["/ip4/127.0.0.1/udp/9/quic-v1", "/ip4/10.0.0.9/udp/9/quic-v1", "/ip4/172.17.0.1/tcp/9"];
         let addresses = addresses.map(|address| format!("{address}/p2p/{}", peer(9)));
         engine.handle_packet(now, LINK, ([10, 0, 0, 9], 40000).into(), &stock_response(name, 360, &addresses));
@@ -125,7 +125,7 @@ fn finds_stock_nodes_whatever_their_random_name() {
         let event = Event::Discovered { peer: peer(9), addresses: found.into() };
         assert_eq!(events(&mut engine), [event]);
     }
-    engine.handle_timeout(now + 361 * SECOND);
+    engine.handle_timeout(now + 362 * SECOND);
     assert_eq!(events(&mut engine), [Event::Expired { peer: peer(9) }]);
 }
 
@@ -162,6 +162,91 @@ fn asks_less_and_less_often() {
         at = engine.next_timeout().unwrap();
     }
     assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811]);
+}
+
+/// A node whose name is that of its id.
+fn named(now: Instant, number: u8) -> Engine {
+    let mut engine = Engine::new(peer(number), format!("{number}-random"), host_label(NodeId([number; 32])));
+    engine.set_links(now, vec![link(number)], vec![[10, 0, 0, number].into()]);
+    engine.set_addresses(now, vec![listen(number)]);
+    engine
+}
+
+#[test]
+fn a_missing_peer_is_asked_for_and_answers_alone() {
+    let now = crate::clock::now();
+    let [mut a, mut b, mut c] = [1, 2, 3].map(|number| named(now, number));
+    sent(&mut c);
+    deliver(now, &mut b, from(2), &mut a);
+    events(&mut a);
+    let settled = now + 200 * SECOND;
+    let mut at = now;
+    while at < settled {
+        a.handle_timeout(at);
+        at = a.next_timeout().unwrap();
+    }
+    sent(&mut a);
+    a.set_missing(settled, peer(9), true);
+    a.handle_timeout(settled);
+    assert_eq!(sent(&mut a), [], "who was never found here is not looked for");
+
+    a.set_missing(settled, peer(2), true);
+    let mut asked = Vec::new();
+    let mut at = settled;
+    while at < settled + 10 * SECOND {
+        a.handle_timeout(at);
+        asked.extend(sent(&mut a).into_iter().map(|sent| (at, sent.bytes)));
+        at = a.next_timeout().unwrap();
+    }
+    let gaps: Vec<_> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert_eq!(asked.len(), 4);
+    assert!(gaps.iter().all(|gap| (3 * SECOND..4 * SECOND).contains(gap)), "{gaps:?}");
+    let (at, question) = asked.pop().unwrap();
+    assert!(question.len() < 100, "{} bytes", question.len());
+    c.handle_packet(at, LINK, from(1), &question);
+    assert_eq!(sent(&mut c), [], "somebody else does not answer");
+    sent(&mut b);
+    b.handle_packet(at, LINK, from(1), &question);
+    deliver(at, &mut b, from(2), &mut a);
+    assert_eq!(events(&mut a), [Event::Discovered { peer: peer(2), addresses: vec![listen(2)] }]);
+    a.set_missing(at, peer(2), false);
+    a.handle_timeout(at + 20 * SECOND);
+    assert_eq!(sent(&mut a), []);
+}
+
+#[test]
+fn of_several_that_miss_a_peer_one_asks_and_not_for_ever() {
+    let now = crate::clock::now();
+    let mut nodes: Vec<_> = (1..=5).map(|number| named(now, number)).collect();
+    let mut gone = named(now, 9);
+    let hello = sent(&mut gone);
+    for (at, node) in nodes.iter_mut().enumerate() {
+        for packet in &hello {
+            node.handle_packet(now, LINK, from(9), &packet.bytes);
+        }
+        // They notice one after the other.
+        node.set_missing(now + u32::try_from(at).unwrap() * SECOND / 10, peer(9), true);
+    }
+    let (mut at, mut questions) = (now, 0);
+    while at < now + 7200 * SECOND {
+        for asker in 0..nodes.len() {
+            nodes[asker].handle_timeout(at);
+            for packet in sent(&mut nodes[asker]) {
+                let host = host_label(NodeId([9; 32]));
+                if !packet::asks_for_host(&Packet::parse(&packet.bytes).unwrap(), &host) {
+                    continue;
+                }
+                questions += 1;
+                for (other, node) in nodes.iter_mut().enumerate().filter(|(other, _)| *other != asker) {
+                    let source = from(u8::try_from(asker + 1).unwrap());
+                    assert!(node.handle_packet(at, LINK, source, &packet.bytes), "{other}");
+                }
+            }
+        }
+        at = nodes.iter().filter_map(Engine::next_timeout).min().unwrap();
+    }
+    // For an hour, every three seconds; five times that if each asked for itself.
+    assert!((1000..1300).contains(&questions), "{questions}");
 }
 
 #[test]
@@ -210,7 +295,8 @@ fn answers_for_its_services_and_no_more_often_than_once_a_second() {
     assert_eq!(ask(SECOND, "_http._tcp.local", TYPE::PTR), []);
     assert_eq!(ask(2 * SECOND, instance, TYPE::SRV), [(1, 4)]);
     assert_eq!(ask(3 * SECOND, instance, TYPE::TXT), [(1, 4)]);
-    assert_eq!(ask(3 * SECOND, "ALLIBRARY-1.local", TYPE::A), [(1, 1)]);
+    // Where the node itself is, too: three records more.
+    assert_eq!(ask(3 * SECOND, "ALLIBRARY-1.local", TYPE::A), [(1, 4)]);
     assert_eq!(ask(3 * SECOND, "_services._dns-sd._udp.local", TYPE::PTR), [(2, 0)]);
     for other in ["_ipp._tcp.local", "raspberrypi.local", "other._http._tcp.local"] {
         assert_eq!(ask(9 * SECOND, other, TYPE::PTR), [], "{other}");

@@ -124,7 +124,10 @@ impl Zone {
             let about = std::iter::once(pointer(service)).chain(self.details(service)).collect();
             split(group(at, service), about, self.host_records().collect())
         });
-        let host = split(Group::Host, self.host_records().collect(), Vec::new());
+        // Who asks for the host may be a node that misses this one.
+        let node = self.services.iter().find(|service| service.kind == P2P);
+        let node = node.into_iter().flat_map(|node| std::iter::once(pointer(node)).chain(self.details(node))).collect();
+        let host = split(Group::Host, self.host_records().collect(), node);
         let kinds = split(Group::Kinds, kinds, Vec::new());
         services.chain(host).chain(kinds).collect()
     }

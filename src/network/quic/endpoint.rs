@@ -29,6 +29,7 @@ pub(super) struct Endpoint {
     /// Connections that their users have changed since the driver was last here; each at most once.
     touched: Mutex<Vec<ConnectionHandle>>,
     handshake_timeout: Duration,
+    dial_timeout: Duration,
     /// Places for connections with wide windows; all endpoints of a transport share them.
     pub(super) wide: Arc<Semaphore>,
 }
@@ -84,6 +85,7 @@ impl Endpoint {
             state: Mutex::new(state),
             touched: Mutex::new(Vec::new()),
             handshake_timeout: config.handshake_timeout,
+            dial_timeout: config.dial_timeout,
             wide: config.wide.clone(),
         }))
     }
@@ -111,7 +113,7 @@ impl Endpoint {
         let (handle, proto) = state.proto.connect(clock::now(), config, remote, "l")?;
         let shared = state.insert(self, handle, proto, false);
         self.waker.wake();
-        Ok(Connecting::new(shared, self.handshake_timeout))
+        Ok(Connecting::new(shared, self.dial_timeout))
     }
 
     /// The next incoming connection, the local address that it came to, and where it comes from.

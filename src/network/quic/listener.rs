@@ -8,7 +8,8 @@ use std::{
 
 use libp2p::core::transport::{ListenerId, TransportEvent};
 
-use super::{Connecting, Error, address, endpoint::User, interfaces::Interfaces};
+use super::{Connecting, Error, address, endpoint::User};
+use crate::network::interfaces::{self, Changes};
 
 pub(super) type Event = TransportEvent<Connecting, Error>;
 
@@ -16,7 +17,7 @@ pub(super) struct Listener {
     pub(super) id: ListenerId,
     pub(super) user: User,
     /// Of a wildcard address.
-    interfaces: Option<Interfaces>,
+    changes: Option<Changes>,
     addresses: BTreeSet<IpAddr>,
     events: VecDeque<Event>,
 }
@@ -24,9 +25,9 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn new(id: ListenerId, user: User) -> Self {
         let ip = user.0.socket.local().ip();
-        let mut listener = Self { id, user, interfaces: None, addresses: BTreeSet::new(), events: VecDeque::new() };
+        let mut listener = Self { id, user, changes: None, addresses: BTreeSet::new(), events: VecDeque::new() };
         if ip.is_unspecified() {
-            listener.interfaces = Some(Interfaces::new());
+            listener.changes = Some(Changes::new());
         } else {
             listener.set_addresses(BTreeSet::from([ip]));
         }
@@ -67,10 +68,12 @@ impl Listener {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         // Until it has nothing new, so that it wakes us when it has.
-        while let Some(Poll::Ready(mut addresses)) = self.interfaces.as_mut().map(|interfaces| interfaces.poll(cx)) {
+        while let Some(Poll::Ready(())) = self.changes.as_mut().map(|changes| changes.poll(cx)) {
             let v4 = self.local().is_ipv4();
-            addresses.retain(|ip| ip.is_ipv4() == v4);
-            self.set_addresses(addresses);
+            match interfaces::addresses() {
+                Ok(addresses) => self.set_addresses(addresses.filter(|ip| ip.is_ipv4() == v4).collect()),
+                Err(error) => log::warn!("cannot list the network interfaces: {error}"),
+            }
         }
         if let Some(event) = self.events.pop_front() {
             return Poll::Ready(event);

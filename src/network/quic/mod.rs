@@ -14,7 +14,6 @@ mod connection;
 mod control;
 mod driver;
 mod endpoint;
-mod interfaces;
 mod listener;
 mod socket;
 mod stream;
