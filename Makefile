@@ -12,7 +12,7 @@ FUZZ_VERSION = 0.13.2
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -77,6 +77,9 @@ demo: build ## Show it on this machine: a library, a mirror that finds and copie
 
 bench: build ## Measure the figures next to other programs (root; needs rsync)
 	$(CARGO) bench --locked
+
+bench-peers: build ## Measure what peers cost and how soon they notice, 300 at a time (root, ten minutes)
+	$(CARGO) bench --locked --bench peers
 
 # A C compiler is for aws-lc, the cryptography of TLS.
 tools:

@@ -3,6 +3,7 @@
 //! Two hosts in network namespaces, the program as it is released, and next to it what others need for the same work, in
 //! the same run: times are only ever shown as ratios. What is asserted is memory, bytes and counts.
 
+mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -11,15 +12,10 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
-use allibrary::{
-    network::{self, Network, NetworkEvent, identity::Keypair, tls::CipherPolicy},
-    peers,
-};
-use futures::StreamExt;
+use shared::{cpu_time, hold, row, ticks};
 use support::{
     netns::{Lan, Process},
     node::{Node, Place},
@@ -28,35 +24,16 @@ use support::{
 const MIB: u64 = 1 << 20;
 
 fn main() {
-    // `cargo test --benches` and `cargo bench -- --test` only want to know that it builds.
-    if std::env::args().any(|argument| argument == "--test") {
+    if !shared::begin() {
         return;
     }
     let folder = tempfile::Builder::new().prefix("figures").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    println!("| what | measured | bound |\n|---|---|---|");
     binary_size();
     large_file(&folder.path().join("large"));
     small_files(&folder.path().join("small"));
     real_files(&folder.path().join("real"));
     many_files(&folder.path().join("many"));
-    discovery(&folder.path().join("discovery"));
-    handshake();
-    assert!(!FAILED.load(Relaxed), "a bound was passed");
-}
-
-/// Whether a bound was passed; the others are measured all the same.
-static FAILED: AtomicBool = AtomicBool::new(false);
-
-fn hold(held: bool, what: &str) {
-    if !held {
-        println!("FAILED: {what}");
-        FAILED.store(true, Relaxed);
-    }
-}
-
-/// One line of the table.
-fn row(what: &str, measured: String, bound: &str) {
-    println!("| {what} | {measured} | {bound} |");
+    shared::end();
 }
 
 fn binary_size() {
@@ -94,13 +71,14 @@ fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
     (1..=blobs.div_ceil(10_000)).for_each(|step| mirror.wait_for_blobs(blobs.min(10_000 * step)));
     let elapsed = begin.elapsed();
     mirror.wait_for_idle();
-    let cpu = cpu_time(&publisher) + cpu_time(&mirror);
+    let cpu = cpu_time(publisher.pid()) + cpu_time(mirror.pid());
     let peak_kib = [&publisher, &mirror].map(|node| node.memory_kib("VmHWM"));
     // What is done once after a transfer (counting, giving memory back) is over by then.
     std::thread::sleep(Duration::from_secs(25));
-    let (before, written) = ([&publisher, &mirror].map(cpu_time), [&publisher, &mirror].map(written_bytes));
+    let (before, written) =
+        ([&publisher, &mirror].map(|node| cpu_time(node.pid())), [&publisher, &mirror].map(written_bytes));
     std::thread::sleep(WINDOW);
-    let spent = [cpu_time(&publisher) - before[0], cpu_time(&mirror) - before[1]];
+    let spent = [cpu_time(publisher.pid()) - before[0], cpu_time(mirror.pid()) - before[1]];
     let idle_written = [written_bytes(&publisher) - written[0], written_bytes(&mirror) - written[1]];
     Mirrored {
         elapsed,
@@ -300,84 +278,9 @@ fn copy_real_files(from: &Path, to: &Path, count: u64) -> u64 {
     seen.len() as u64
 }
 
-/// How soon a node that starts on a quiet LAN is connected with the one that runs there.
-fn discovery(folder: &Path) {
-    let lan = Lan::new(2);
-    let mut rounds: Vec<Duration> = (0..11)
-        .map(|round| {
-            let place = |host: usize| Place::on(&lan.hosts[host], folder.join(format!("{round}-{host}")));
-            let _first = place(0).start(&[]);
-            let begin = allibrary::clock::now();
-            let mut second = place(1).start(&[]);
-            second.wait_for_peers(1);
-            begin.elapsed()
-        })
-        .collect();
-    rounds.sort();
-    row(
-        "from the start of the program to the first peer (mDNS, handshake), median and worst of 11",
-        format!("{} / {} ms", rounds[5].as_millis(), rounds[10].as_millis()),
-        "≤ 250 ms",
-    );
-}
-
-/// From the decision to dial to a peer that has proved who it is, on loopback.
-fn handshake() {
-    let mut rounds: Vec<Duration> = (0..51).map(|_| smol::block_on(dial())).collect();
-    rounds.sort();
-    let ms = |at: usize| rounds[at].as_secs_f64() * 1000.0;
-    row(
-        "connection set-up on loopback, median and worst of 51",
-        format!("{:.1} / {:.1} ms", ms(25), ms(50)),
-        "≤ 50 ms",
-    );
-}
-
-async fn dial() -> Duration {
-    let other = Keypair::generate();
-    let node = other.node_id();
-    let start = |keypair| {
-        Network::start(network::Options {
-            keypair,
-            listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".into()],
-            listen_explicit: true,
-            mdns: false,
-            services: Vec::new(),
-            ciphers: CipherPolicy::Auto,
-        })
-        .unwrap()
-    };
-    let (mut one, mut two) = (start(Keypair::generate()), start(other));
-    let addresses = loop {
-        if let Some(NetworkEvent::Listening(addresses)) = two.events.next().await {
-            break addresses;
-        }
-    };
-    let begin = allibrary::clock::now();
-    one.network.command(peers::Command::Dial { node, addresses }).await;
-    loop {
-        if let Some(NetworkEvent::Peer(peers::Event::Connected { .. })) = one.events.next().await {
-            return begin.elapsed();
-        }
-    }
-}
-
-fn cpu_time(node: &Node) -> Duration {
-    // Fields of proc(5).
-    ticks(&node.pid().to_string(), 14) + ticks(&node.pid().to_string(), 15)
-}
-
 /// Of those that have ended.
 fn cpu_of_children() -> Duration {
     ticks("self", 16) + ticks("self", 17)
-}
-
-/// A field of a process that counts hundredths of a second.
-fn ticks(pid: &str, field: usize) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The second field is a name that may hold anything.
-    let mut fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
-    Duration::from_millis(10 * fields.nth(field - 3).unwrap().parse::<u64>().unwrap())
 }
 
 /// What has gone to the disk; see proc(5).

@@ -3,6 +3,8 @@
 //! Times are only ever shown as ratios to a yardstick in the same run, each the best of several rounds that take turns.
 //! What is asserted is bytes.
 
+mod shared;
+
 use std::{
     fs::{self, File},
     io::Write,
@@ -17,6 +19,7 @@ use allibrary::{
     content::ContentId,
     store::{Options, Store},
 };
+use shared::row;
 
 const MIB: u64 = 1 << 20;
 const ROUNDS: usize = 5;
@@ -27,18 +30,12 @@ const SMALL_BYTES: usize = 20 * 1024;
 const SMALL_PER_SYNC: usize = 64;
 
 fn main() {
-    // `cargo test --benches` and `cargo bench -- --test` only want to know that it builds.
-    if std::env::args().any(|argument| argument == "--test") {
+    if !shared::begin() {
         return;
     }
     let folder = tempfile::Builder::new().prefix("store").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    println!("| what | measured | bound |\n|---|---|---|");
     large_file(folder.path());
     small_files(folder.path());
-}
-
-fn row(what: &str, measured: String, bound: &str) {
-    println!("| {what} | {measured} | {bound} |");
 }
 
 fn timed(work: impl FnOnce()) -> Duration {

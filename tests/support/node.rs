@@ -274,9 +274,14 @@ impl Node<'_> {
         self.child.wait().expect("the child is ours");
     }
 
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// SIGTERM; the exit code.
     pub fn stop(mut self) -> Option<i32> {
-        self.signal(Signal::TERM);
+        self.terminate();
         self.child.wait().expect("the child is ours").code()
     }
 }
