@@ -81,6 +81,7 @@ fn help_names_every_command_and_exit_code() {
         "doctor",
         "status",
         "peers",
+        "diagnose",
         "id",
         "config",
         "completion",

@@ -2,6 +2,7 @@
 
 mod following;
 mod keeping;
+mod troubles;
 
 use std::{
     net::IpAddr,
@@ -19,7 +20,7 @@ use smol::{
     channel::{Receiver, Sender, bounded},
 };
 
-use self::following::Following;
+use self::{following::Following, troubles::Troubles};
 use super::{
     control::{FailureKind, OpError, PeerChange},
     kept::ListsError,
@@ -66,6 +67,7 @@ pub(super) struct Peering {
     manager: Mutex<PeerManager>,
     listen: Mutex<Vec<String>>,
     clone: Mutex<Option<IpAddr>>,
+    troubles: Mutex<Troubles>,
     /// Once it runs.
     network: OnceLock<Arc<Network>>,
     /// Full while the task has not looked at what others did to the manager.
@@ -110,6 +112,7 @@ impl Peering {
             manager: Mutex::new(manager),
             listen: Mutex::default(),
             clone: Mutex::default(),
+            troubles: Mutex::default(),
             network: OnceLock::new(),
             poked: Signal::new(),
             refollow: AtomicBool::new(false),
@@ -200,7 +203,14 @@ impl Peering {
 
     /// Every peer, for people.
     pub(super) fn peers(&self) -> Vec<PeerStatus> {
-        lock(&self.manager).status()
+        let mut peers = lock(&self.manager).status();
+        lock(&self.troubles).complete(&mut peers);
+        peers
+    }
+
+    /// Those that were turned away, and are not among these.
+    pub(super) fn strangers(&self, known: &[PeerStatus]) -> Vec<PeerStatus> {
+        lock(&self.troubles).strangers(known)
     }
 
     /// Where this node can be reached.
@@ -264,6 +274,7 @@ impl Peering {
         match event {
             NetworkEvent::Peer(event) => {
                 let node = log_event(&event);
+                lock(&self.troubles).handle_event(&event);
                 let mut manager = lock(&self.manager);
                 manager.handle_event(clock::now(), event);
                 if let Some(node) = node {

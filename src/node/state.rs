@@ -97,16 +97,17 @@ impl State {
     fn findings(&self, peers: &[PeerStatus], listen: &[String], peer: Option<&str>) -> Vec<Finding> {
         let config = self.config();
         let damaged_lists = self.peering.damaged_lists();
+        let strangers = self.peering.strangers(peers);
         let facts = Facts {
             me: &self.library.node_id().to_string(),
             listen,
-            peers,
+            peers: &[peers, &strangers].concat(),
             max_peers: config.network.max_peers as usize,
             auth: config.network.auth,
             is_locked: self.peering.is_locked(),
             mdns: config.network.mdns,
             heard: &self.peering.heard(),
-            addresses: interface_addresses().iter().filter(|ip| !ip.is_loopback()).count(),
+            addresses: interfaces().iter().filter(|it| it.is_oper_up() && !it.is_loopback()).count(),
             own_id_elsewhere: self.peering.own_id_elsewhere(),
             damaged_lists: damaged_lists.as_deref(),
             clock: clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
@@ -223,11 +224,14 @@ fn page_addresses(address: SocketAddr) -> Vec<String> {
 }
 
 fn interface_addresses() -> Vec<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        log::warn!("cannot list the network interfaces: {error}");
-        Vec::new()
-    });
     // A browser cannot be told the scope of a link-local IPv6 address.
     let usable = |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    interfaces.iter().map(if_addrs::Interface::ip).filter(usable).collect()
+    interfaces().iter().map(if_addrs::Interface::ip).filter(usable).collect()
+}
+
+fn interfaces() -> Vec<if_addrs::Interface> {
+    if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        log::warn!("cannot list the network interfaces: {error}");
+        Vec::new()
+    })
 }

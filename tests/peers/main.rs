@@ -7,6 +7,8 @@
 mod support;
 
 mod bootstrap;
+mod commands;
+mod diagnose;
 mod mesh;
 mod paths;
 mod silence;

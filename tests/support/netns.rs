@@ -158,7 +158,8 @@ impl Host {
         [counts[0], counts[8]]
     }
 
-    fn run(&self, program: &str, arguments: &str) {
+    /// Runs a program to its end on this host, with arguments that hold no spaces; it must succeed.
+    pub fn run(&self, program: &str, arguments: &str) {
         let done = self.command(program).args(arguments.split(' ')).output().expect("`ip netns exec` runs");
         assert!(done.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&done.stderr));
     }

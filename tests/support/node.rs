@@ -211,6 +211,11 @@ impl Node<'_> {
         self.signal(Signal::CONT);
     }
 
+    /// SIGHUP: it reads its configuration again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Open descriptors.
     pub fn descriptors(&self) -> usize {
         self.count("fd")
