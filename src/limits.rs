@@ -196,6 +196,22 @@ pub mod network {
     pub const ADDRESSES_PER_PEER: usize = 16;
     /// Of those that answered, so many are kept from one start to the next.
     pub const ADDRESSES_REMEMBERED: usize = 4;
+    /// Connections with one peer at a time, while the end that dialled several addresses chooses.
+    pub const SIBLINGS: usize = 4;
+    /// Peers that are dialled at a time.
+    pub const DIALS: usize = 8;
+    /// Addresses that are tried at a time in one dial.
+    pub const ADDRESSES_PER_DIAL: usize = 8;
+    /// Milliseconds between two dials.
+    pub const DIAL_SPACING_MS: u64 = 50;
+    /// Dials under way to one IP address.
+    pub const DIALS_PER_IP: usize = 4;
+    /// Peers of whom it is remembered that they were turned away.
+    pub const REFUSALS: usize = 256;
+    /// Peers that one peer tells of at a time.
+    pub const INTRODUCTIONS: usize = 32;
+    /// Bytes of what went wrong, as it is kept and shown.
+    pub const REASON_BYTES: usize = 256;
     /// Streams that one peer may have open towards us.
     pub const STREAMS_PER_CONNECTION: u32 = 16;
     /// Bytes that a peer may send on one stream ahead of its reader. Window ÷ round trip caps the rate.

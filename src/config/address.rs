@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -24,7 +24,7 @@ pub struct QuicAddress {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Host {
-    Ip,
+    Ip(IpAddr),
     Name,
 }
 
@@ -36,7 +36,15 @@ impl QuicAddress {
 
     /// Whether it can be listened on: an IP address, no name.
     pub(super) fn is_ip(&self) -> bool {
-        self.host == Host::Ip
+        self.ip().is_some()
+    }
+
+    /// Its IP address, unless it has a name instead.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self.host {
+            Host::Ip(ip) => Some(ip),
+            Host::Name => None,
+        }
     }
 }
 
@@ -70,10 +78,10 @@ fn parse_host(text: &str) -> Option<Host> {
     port.parse::<u16>().ok()?;
     let mut parts = address.split('/');
     let host = match (parts.next()?, parts.next()?) {
-        ("ip4", ip) => ip.parse::<Ipv4Addr>().ok().map(|_| Host::Ip),
-        ("ip6", ip) => ip.parse::<Ipv6Addr>().ok().map(|_| Host::Ip),
+        ("ip4", ip) => ip.parse::<Ipv4Addr>().ok().map(|ip| Host::Ip(ip.into())),
+        ("ip6", ip) => ip.parse::<Ipv6Addr>().ok().map(|ip| Host::Ip(ip.into())),
         ("ip6zone", zone) if !zone.is_empty() && zone.len() <= INTERFACE_BYTES && parts.next() == Some("ip6") => {
-            parts.next()?.parse::<Ipv6Addr>().ok().map(|_| Host::Ip)
+            parts.next()?.parse::<Ipv6Addr>().ok().map(|ip| Host::Ip(ip.into()))
         }
         ("dns" | "dns4" | "dns6", name) => is_host_name(name).then_some(Host::Name),
         _ => None,

@@ -28,10 +28,10 @@ use super::{
 };
 use crate::{
     clock,
-    config::{Auth, Config},
+    config::{Auth, Config, Shape},
     content::NodeId,
     network::{Connector, Network, NetworkEvent, mdns},
-    peers::{self, Memory, PeerManager, Source},
+    peers::{self, Memory, PeerManager, Source, topology},
     status::{Notice, NoticeLevel, PeerStatus},
 };
 
@@ -48,6 +48,21 @@ pub(super) fn options(config: &Config, me: NodeId, seed: u64) -> peers::Options 
         max_peers: network.max_peers as usize,
         max_peers_per_ip: network.max_peers_per_ip as usize,
         public_addresses: network.public_addresses,
+        heartbeat: peers::detector::Options {
+            interval: ms(config.heartbeat.interval_ms),
+            timeout: ms(config.heartbeat.timeout_ms),
+            failures: config.heartbeat.failures,
+        },
+        topology: topology::Options {
+            shape: match config.topology.shape {
+                Shape::Auto => None,
+                Shape::Mesh => Some(topology::Shape::Mesh),
+                Shape::Hubs => Some(topology::Shape::Hubs),
+                Shape::Tree => Some(topology::Shape::Tree),
+            },
+            mesh_nodes: config.topology.mesh_nodes as usize,
+            hub_nodes: config.topology.hub_nodes as usize,
+        },
         reconnect: peers::Reconnect {
             first: ms(reconnect.first_ms),
             longest: ms(reconnect.longest_ms),
@@ -203,7 +218,7 @@ impl Peering {
 
     /// Every peer, for people.
     pub(super) fn peers(&self) -> Vec<PeerStatus> {
-        let mut peers = lock(&self.manager).status();
+        let mut peers = lock(&self.manager).status(clock::now());
         lock(&self.troubles).complete(&mut peers);
         peers
     }

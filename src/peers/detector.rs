@@ -93,6 +93,11 @@ impl Detector {
         }
     }
 
+    /// Whether a probe is under way.
+    pub fn is_probing(&self) -> bool {
+        self.probed.is_some()
+    }
+
     /// Probes that have failed in a row.
     pub fn failed(&self) -> u32 {
         self.failed

@@ -9,20 +9,24 @@
 //! handle_timeout(now) ──────┴─► poll_command() until None; call handle_timeout again at next_timeout()
 //! ```
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the manager comes to use all of it"))]
 mod access;
+mod address;
+mod addresses;
 mod admission;
 mod backoff;
+mod book;
+mod connections;
 pub mod detector;
+mod dialler;
 mod event;
 mod manager;
 mod memory;
 mod options;
 pub mod quality;
+mod refusals;
 pub mod reputation;
 #[cfg(test)]
 mod sim;
-#[cfg_attr(not(test), expect(dead_code, reason = "the manager comes to use all of it"))]
 mod state;
 pub mod topology;
 
@@ -35,4 +39,5 @@ pub use event::{
 pub use manager::{Changed, PeerManager};
 pub use memory::{Lists, Memory, Remembered};
 pub use options::Options;
+pub use refusals::Refusal;
 pub use state::State;

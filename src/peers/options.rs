@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::Reconnect;
+use super::{Reconnect, detector, topology};
 use crate::{config::Auth, content::NodeId, limits};
 
 /// What a manager is told at the start, and when the configuration is read again.
@@ -24,8 +24,12 @@ pub struct Options {
     pub max_peers_per_ip: usize,
     /// Whether addresses on the internet are believed when others tell of them.
     pub public_addresses: bool,
+    /// How it is noticed that a peer is gone.
+    pub heartbeat: detector::Options,
     /// How a peer that is missing is tried.
     pub reconnect: Reconnect,
+    /// Whom to connect with when there are many.
+    pub topology: topology::Options,
 }
 
 impl Options {
@@ -40,6 +44,12 @@ impl Options {
             max_peers: limits::network::PEERS,
             max_peers_per_ip: 32,
             public_addresses: false,
+            heartbeat: detector::Options {
+                interval: Duration::from_secs(4),
+                timeout: Duration::from_millis(500),
+                failures: 10,
+            },
+            topology: topology::Options { shape: None, mesh_nodes: 24, hub_nodes: 300 },
             reconnect: Reconnect {
                 first: Duration::from_millis(500),
                 longest: Duration::from_secs(3),

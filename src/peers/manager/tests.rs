@@ -1,5 +1,14 @@
+use std::time::Duration;
+
 use super::*;
-use crate::peers::Admission;
+use super::{connecting::SETTLED, dialling::POLITENESS};
+use crate::{
+    peers::{
+        Admission, ConnectionNumber, DialError, Ended, Why,
+        connections::{SIBLINGS, SIMULTANEOUS},
+    },
+    status::PeerState,
+};
 
 const ATTEMPTS: u32 = 30;
 const ME: NodeId = NodeId([5; 32]);
@@ -48,7 +57,7 @@ fn of_two_that_discover_each_other_the_smaller_id_dials_first() {
     // It did not dial us: it may not have heard us.
     manager.handle_timeout(now + POLITENESS);
     assert_eq!(dials(&mut manager), [SMALLER]);
-    assert_eq!(manager.next_timeout(), None);
+    assert!(manager.next_timeout().unwrap() > now + Duration::from_secs(30), "only a lost answer is waited for");
 }
 
 #[test]
@@ -89,10 +98,10 @@ fn whoever_dials_several_addresses_at_once_chooses_the_connection() {
             let Command::Close { connection, .. } = command else { panic!("{command:?}") };
             manager.handle_event(now, disconnected(GREATER, connection));
         }
-        assert!(manager.peers[&GREATER].connections.len() <= SIBLINGS_MAX);
+        assert!(manager.book.find(&GREATER).unwrap().connections.live().count() <= limits::network::SIBLINGS);
     }
+    let left = manager.book.find(&GREATER).unwrap().connections.live().count();
     manager.handle_event(now + SIBLINGS, connected(GREATER, 100, true));
-    let left = manager.peers[&GREATER].connections.len() - 1;
     assert_eq!(commands(&mut manager).len(), left, "a later one replaces all");
 }
 
@@ -102,14 +111,14 @@ fn a_lost_peer_is_dialled_again_and_given_up_after_some_attempts() {
     manager.handle_event(now, discovered(GREATER, Source::Mdns));
     manager.handle_timeout(now);
     manager.handle_event(now, connected(GREATER, 1, false));
-    assert_eq!(manager.status()[0].state, PeerState::Connected);
+    assert_eq!(manager.status(now)[0].state, PeerState::Connected);
     now += SETTLED;
     manager.handle_event(now, disconnected(GREATER, 1));
-    assert_eq!(manager.status()[0].state, PeerState::Disconnected);
-    assert!(manager.next_timeout().unwrap() <= now + Duration::from_secs(1), "it was well before");
+    assert_eq!(manager.status(now)[0].state, PeerState::Disconnected);
+    assert!(manager.next_dial().unwrap() <= now + Duration::from_secs(1), "it was well before");
     let _ = dials(&mut manager);
     for _ in 1..ATTEMPTS {
-        now = manager.next_timeout().unwrap();
+        now = manager.next_dial().unwrap();
         manager.handle_timeout(now);
         assert_eq!(dials(&mut manager), [GREATER]);
         manager.handle_event(
@@ -117,13 +126,12 @@ fn a_lost_peer_is_dialled_again_and_given_up_after_some_attempts() {
             Event::DialFailed { node: GREATER, error: DialError::Unreachable("nobody there".into()) },
         );
     }
-    assert_eq!(manager.status()[0].state, PeerState::Failed);
-    assert_eq!(manager.status()[0].error.as_deref(), Some("nobody there"));
-    assert!(manager.next_timeout().unwrap() > now + manager.options.reconnect.longest, "it is in the slow lane");
-    // Heard again: all is forgiven.
+    assert_eq!(manager.status(now)[0].state, PeerState::Failed);
+    assert_eq!(manager.status(now)[0].error.as_deref(), Some("nobody there"));
+    assert!(manager.next_dial().unwrap() > now + manager.options.reconnect.longest, "it is in the slow lane");
+    // Heard again, it is probably back.
     manager.handle_event(now, discovered(GREATER, Source::Mdns));
-    manager.handle_timeout(now);
-    assert_eq!(dials(&mut manager), [GREATER]);
+    assert_eq!(manager.next_dial(), Some(now + manager.options.reconnect.first), "soon after the last try");
 }
 
 #[test]
@@ -131,7 +139,7 @@ fn a_bootstrap_peer_is_never_given_up_for_good() {
     let (mut manager, mut now) = manager(10);
     manager.handle_event(now, discovered(GREATER, Source::Bootstrap));
     for _ in 0..2 * ATTEMPTS {
-        now = manager.next_timeout().unwrap();
+        now = manager.next_dial().unwrap();
         manager.handle_timeout(now);
         assert_eq!(dials(&mut manager), [GREATER]);
         manager.handle_event(now, Event::DialFailed { node: GREATER, error: DialError::Unreachable("off".into()) });
@@ -147,7 +155,7 @@ fn more_than_the_limit_are_turned_away_and_not_dialled() {
     manager.handle_event(now, discovered(NodeId([6; 32]), Source::Mdns));
     manager.handle_timeout(now);
     assert_eq!(commands(&mut manager), []);
-    assert!(manager.next_timeout().unwrap() > now);
+    assert!(manager.next_dial().unwrap() > now);
 }
 
 #[test]
@@ -156,8 +164,8 @@ fn a_peer_that_turns_us_away_is_dialled_less_and_less() {
     manager.handle_event(now, discovered(GREATER, Source::Mdns));
     let start = now;
     let mut count = 0;
-    while manager.status()[0].state != PeerState::Failed {
-        now = manager.next_timeout().unwrap();
+    while manager.status(now)[0].state != PeerState::Failed {
+        now = manager.next_dial().unwrap();
         manager.handle_timeout(now);
         assert_eq!(dials(&mut manager), [GREATER]);
         count += 1;
@@ -179,10 +187,10 @@ fn a_full_node_keeps_no_strangers_and_dials_again_when_there_is_room() {
     manager.handle_event(now, connected(NodeId([7; 32]), 3, true));
     manager.handle_event(now, disconnected(GREATER, 2));
     manager.handle_event(now, disconnected(NodeId([7; 32]), 3));
-    assert!(!manager.peers.contains_key(&NodeId([7; 32])));
+    assert!(manager.book.find(&NodeId([7; 32])).is_none());
     manager.handle_event(now, disconnected(SMALLER, 1));
     let _ = commands(&mut manager);
-    manager.handle_timeout(manager.next_timeout().unwrap());
+    manager.handle_timeout(manager.next_dial().unwrap());
     assert_eq!(dials(&mut manager), [GREATER]);
 }
 
@@ -190,12 +198,14 @@ fn a_full_node_keeps_no_strangers_and_dials_again_when_there_is_room() {
 fn no_more_are_dialled_at_a_time_than_there_is_room_for() {
     let (mut manager, now) = manager(2);
     for key in 6..10 {
-        manager.handle_event(now, discovered(NodeId([key; 32]), Source::Mdns));
+        manager.handle_event(now, discovered(NodeId([key; 32]), Source::Bootstrap));
     }
-    manager.handle_timeout(now);
-    assert_eq!(dials(&mut manager).len(), 2);
-    manager.handle_timeout(manager.next_timeout().unwrap());
-    assert_eq!(dials(&mut manager).len(), 0);
+    let mut count = 0;
+    for ms in 0..1000 {
+        manager.handle_timeout(now + Duration::from_millis(ms));
+        count += dials(&mut manager).len();
+    }
+    assert_eq!(count, 2);
 }
 
 #[test]
@@ -209,7 +219,7 @@ fn strangers_cannot_fill_the_memory() {
         let event = Event::Discovered { node: NodeId(key), addresses, source: Source::Mdns };
         manager.handle_event(now + Duration::from_millis(number), event);
     }
-    assert_eq!(manager.peers.len(), limits::network::KNOWN_PEERS);
-    assert!(manager.peers.contains_key(&GREATER), "a bootstrap peer was forgotten");
-    assert!(manager.peers.values().all(|peer| peer.addresses.len() <= limits::network::ADDRESSES_PER_PEER));
+    assert_eq!(manager.book.len(), limits::network::KNOWN_PEERS);
+    assert!(manager.book.find(&GREATER).is_some(), "a bootstrap peer was forgotten");
+    assert!(manager.book.iter().all(|(_, peer)| peer.addresses.iter().count() <= limits::network::ADDRESSES_PER_PEER));
 }

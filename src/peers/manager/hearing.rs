@@ -1,0 +1,100 @@
+//! What is heard of peers: by mDNS, from themselves, from others, and from the machine's interfaces.
+
+use std::time::Instant;
+
+use super::{PeerManager, Source};
+use crate::{
+    content::NodeId,
+    limits,
+    peers::{Introduction, Speaks, Subnet, Why, address::Teller, book::About, connections::Connection, state::State},
+};
+
+impl PeerManager {
+    pub(super) fn handle_discovered(&mut self, now: Instant, node: NodeId, addresses: Vec<String>, source: Source) {
+        let public = self.options.public_addresses;
+        let addresses: Vec<_> = match source {
+            Source::Bootstrap | Source::Remembered => addresses,
+            _ => addresses.into_iter().filter(|it| self.belief.believes(it, Teller::Link, public)).collect(),
+        };
+        if self.hear(now, node, addresses, source) {
+            self.retry(now, node);
+        }
+    }
+
+    /// Enters what was heard of a peer. Returns whether it may be a sign of life.
+    fn hear(&mut self, now: Instant, node: NodeId, addresses: Vec<String>, source: Source) -> bool {
+        if node == self.options.me || addresses.is_empty() {
+            return false;
+        }
+        let is_known = self.book.find(&node).is_some();
+        let Some(peer) = self.book.enter(now, node, source) else { return false };
+        let is_news = peer.addresses.hear(addresses, source == Source::Bootstrap);
+        let is_refused = peer.life.state() == State::REFUSED;
+        self.is_topology_due |= !is_known || is_news;
+        if is_known && is_news && !self.is_connected(&node) {
+            self.begin_anew(now, node, "it was heard of at a new address");
+        }
+        // Hearing the same again changes nothing about a refusal.
+        is_known && !is_refused
+    }
+
+    pub(super) fn handle_identified(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        agent: String,
+        speaks: Speaks,
+        addresses: Vec<String>,
+    ) {
+        self.with(node, |peer| peer.agent = Some(agent));
+        match speaks {
+            Speaks::Ours => {}
+            Speaks::OtherVersion => return self.turn_away(now, node, Why::Version),
+            // It would not understand the question whom it knows.
+            Speaks::Others => self.with(node, |peer| peer.ask_at = None),
+        }
+        let addresses = self.believed(&node, addresses);
+        self.hear(now, node, addresses, Source::Inbound);
+    }
+
+    pub(super) fn handle_introduced(
+        &mut self,
+        now: Instant,
+        by: NodeId,
+        capacity: u16,
+        uptime_s: u32,
+        others: Vec<Introduction>,
+    ) {
+        if !self.is_connected(&by) {
+            return;
+        }
+        self.with(by, |peer| peer.about = Some(About { capacity, uptime_s, at: now, is_own: true }));
+        for other in others.into_iter().take(limits::network::INTRODUCTIONS) {
+            let Introduction { node, mut addresses, capacity, uptime_s } = other;
+            addresses.truncate(limits::network::ADDRESSES_REMEMBERED);
+            let addresses = self.believed(&by, addresses);
+            // Where this node has reached a peer itself, it needs no advice.
+            if self.book.find(&node).is_none_or(|peer| !peer.addresses.is_proven()) {
+                self.hear(now, node, addresses, Source::Exchange);
+            }
+            self.with(node, |peer| {
+                if peer.about.is_none_or(|about| !about.is_own) {
+                    peer.about = Some(About { capacity, uptime_s, at: now, is_own: false });
+                }
+            });
+        }
+    }
+
+    /// What is believed of the addresses that a peer tells of.
+    fn believed(&self, teller: &NodeId, addresses: Vec<String>) -> Vec<String> {
+        let connection = self.book.find(teller).and_then(|peer| peer.connections.first());
+        let Some(ip) = connection.and_then(Connection::ip) else { return Vec::new() };
+        let public = self.options.public_addresses;
+        addresses.into_iter().filter(|it| self.belief.believes(it, Teller::Peer(ip), public)).collect()
+    }
+
+    pub(super) fn handle_network_changed(&mut self, now: Instant, subnets: Vec<Subnet>) {
+        self.belief.set_subnets(subnets);
+        self.begin_all_anew(now);
+    }
+}
