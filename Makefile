@@ -5,14 +5,16 @@ CARGO ?= cargo
 SHARE ?=
 # More flags for the node: make run ARGS="--mirror --http 0.0.0.0:80"
 ARGS ?=
-BIN = $(or $(CARGO_TARGET_DIR),target)/release/allibrary
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BIN = $(TARGET)/release/allibrary
 DENY_VERSION = 0.20.2
+COVERAGE_VERSION = 0.9.1
 FUZZ_VERSION = 0.13.2
 # How long each fuzz target runs
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers coverage tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,7 +39,7 @@ fixture: tools ## Make the data folder of today's format that the tests keep aga
 
 check: tools fmt clippy doc deny no-tokio-runtime test ## All that a change must pass
 
-check-long: check bench fuzz ## What takes longer than a check may: large files, the figures, fuzzing
+check-long: check coverage bench fuzz ## What takes longer than a check may: large files, hours, the figures, coverage, fuzzing
 	$(CARGO) test --locked --profile long -- --ignored
 
 # The toolchain is the stable one, which has coverage for the fuzzer, but no sanitizers.
@@ -47,6 +49,15 @@ fuzz: tools ## Feed each fuzz target for FUZZ_SECONDS, from the committed seeds 
 	mkdir -p fuzz/corpus/$$target; echo "$$target, for $(FUZZ_SECONDS) s"; \
 	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 	-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=1024 -verbosity=0; done
+
+# Debian's llvm is too old for the toolchain's profiles; LLVM_COV and LLVM_PROFDATA name others, where rustup has none.
+coverage: tools ## Show how many lines the tests reach, part by part, and fail where that is too few (root)
+	@command -v cargo-llvm-cov >/dev/null || $(CARGO) install --locked --version $(COVERAGE_VERSION) cargo-llvm-cov
+	@test -n "$(LLVM_COV)" || rustup component add llvm-tools
+	$(CARGO) llvm-cov clean --workspace
+	$(CARGO) llvm-cov --locked --no-report
+	@$(CARGO) llvm-cov report --summary-only > $(TARGET)/coverage.txt
+	@awk -f tests/coverage.awk $(TARGET)/coverage.txt
 
 fmt:
 	$(CARGO) fmt --all --check

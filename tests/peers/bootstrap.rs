@@ -25,13 +25,14 @@ fn named_peers_are_reached_whatever_else_is_named_and_again_after_a_restart() {
     }
     for node in &mut running[1..] {
         let hub = node.wait_for_peer(&ids[0], "the hub", |peer| peer.state == PeerState::Connected);
-        assert!(hub.source == "bootstrap", "{hub:?}");
+        assert!(hub.bootstrap && hub.source == "bootstrap", "{hub:?}");
         for (stranger, shown) in [(&strangers[0], "nobody is there"), (&strangers[1], "it is somebody else")] {
             let missing = node.wait_for_peer(stranger, shown, |peer| peer.error.is_some());
-            assert!(missing.state != PeerState::Connected, "{missing:?}");
+            assert!(missing.bootstrap && missing.state != PeerState::Connected, "{missing:?}");
         }
     }
     running[0].wait_for_peers(2);
+    assert!(running[0].peers().iter().all(|peer| !peer.bootstrap), "nobody was named to the hub");
 
     running.remove(0).kill();
     for node in &mut running {

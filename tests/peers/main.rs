@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod bootstrap;
 mod commands;
 mod diagnose;

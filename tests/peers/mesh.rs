@@ -85,6 +85,12 @@ fn a_link_that_goes_down_and_up_and_an_address_that_changes_are_coped_with() {
     nodes.lan.hosts.iter().for_each(|host| host.configure("-6 addr flush dev eth0"));
     host.configure(&format!("addr del {}/16 dev eth0", host.ip));
     host.configure("addr add 10.77.9.9/16 broadcast + dev eth0");
+    for at in [1, 2] {
+        running[at].wait_for_peer(&ids[0], "the new address", |peer| {
+            peer.state == allibrary::status::PeerState::Connected
+                && peer.address.as_ref().is_some_and(|address| address.starts_with("/ip4/10.77.9.9/"))
+        });
+    }
     wait_for_mesh(&mut running, &ids, &all);
     wait_until("the new address in what it says itself", || {
         running[0].status().is_some_and(|status| status["listen"].to_string().contains("10.77.9.9"))

@@ -18,6 +18,7 @@ fn a_paused_node_is_noticed_and_comes_back() {
     wait_for_mesh(&mut running, &ids, &[0, 1]);
     running[1].pause();
     let missing = running[0].wait_for_peer(&ids[1], "the silence", |peer| peer.state != PeerState::Connected);
+    assert_eq!(missing.state, PeerState::Failed, "a silent peer has failed, it did not leave: {missing:?}");
     assert!(missing.error.is_some(), "the reason is told");
     running[1].resume();
     // The paused one finds its connections closed, and makes new ones.
@@ -79,4 +80,6 @@ fn twenty_silent_deaths_are_all_noticed() {
     let mut noticed: Vec<_> = noticed.into_iter().flatten().collect();
     noticed.sort();
     println!("noticed after {:?} (median), {:?} (worst)", noticed[DEATHS / 2], noticed[DEATHS - 1]);
+    let left = watcher.peers();
+    assert!(left.iter().all(|peer| peer.state == PeerState::Failed), "{left:?}");
 }
