@@ -26,7 +26,8 @@ fn stops_within_a_second_and_starts_again() {
     assert!(asked.elapsed() < Duration::from_secs(5), "a stop took {:?}", asked.elapsed());
     // The peer was told, and knows the node again when it comes back.
     let connected = |peer: &serde_json::Value| peer["state"] == "connected";
-    other.wait_for("the goodbye", |status| !status["peers"].as_array().unwrap().iter().any(connected));
+    let status = other.wait_for("the goodbye", |status| !status["peers"].as_array().unwrap().iter().any(connected));
+    assert_eq!(status["peers"][0]["trouble"], "stopped", "{status}");
     let id = place(0).json(&["id"]);
     let mut node = place(0).start(&[]);
     node.wait_for_peers(1);

@@ -1,7 +1,12 @@
 mod banner;
 mod watch;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use async_signal::{Signal, Signals};
 use clap::{Args, ValueHint};
@@ -63,9 +68,14 @@ impl Run {
             // Before anything is started: from here on a signal ends the program in order.
             let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup])
                 .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot listen for signals: {error}")))?;
+            let has_terminal = io::stdin().is_terminal();
             let node = Node::start(&config, sources).await?;
             let stopped = async {
                 while let Some(Ok(Signal::Hup)) = signals.next().await {
+                    // The terminal was closed, and the node with it.
+                    if has_terminal && !io::stdin().is_terminal() {
+                        break;
+                    }
                     // What has changed is logged there.
                     if let Err(error) = node.reload().await {
                         log::error!("the configuration stays as it was: {error}");

@@ -47,7 +47,8 @@ fn print(status: &NodeStatus, out: &mut Out) -> Result<(), Failure> {
     for (at, address) in status.listen.iter().enumerate() {
         out.text(format_args!("{}{address}", if at == 0 { "Listening   " } else { "            " }))?;
     }
-    out.line(format_args!("Peers       {connected} connected, {} known", status.peers.len()))?;
+    let hint = if connected == 0 { "; `allibrary diagnose` tells what may be in the way" } else { "" };
+    out.line(format_args!("Peers       {connected} connected, {} known{hint}", status.peers.len()))?;
     out.line(format_args!(
         "Library     {} in {}, {}; copies fill {} of {}; {} free, {} of them reserved",
         count(store.blobs, "file"),

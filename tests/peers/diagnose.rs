@@ -1,6 +1,12 @@
 //! Why nobody is seen, in the words of the program.
 
-use allibrary::status::{Cause, Finding, Trouble};
+use std::fs;
+
+use allibrary::{
+    content::ContentId,
+    peers::{Memory, Remembered},
+    status::{Cause, Finding, Trouble},
+};
 
 use super::{
     support::node::{Nodes, Place},
@@ -84,4 +90,26 @@ fn a_firewall_before_a_peer_that_is_heard() {
     for word in ["firewall", "isolation", "4720"] {
         assert!(found[0].advice.contains(word), "{found:?}");
     }
+}
+
+#[test]
+fn a_peer_that_is_banned() {
+    let nodes = Nodes::new(2);
+    let ids = super::ids(&nodes);
+    let place = nodes.place(0);
+    // As it is kept from one start to the next.
+    let banned =
+        Remembered { node: ids[1].parse().unwrap(), addresses: Vec::new(), reputation: -60.0, banned_for_s: 1800 };
+    let body = postcard::to_stdvec(&Memory { peers: vec![banned] }).unwrap();
+    let cache = [b"ALpeers1", &ContentId::of(&body).0[..], &body].concat();
+    fs::write(place.folder.join("node/peers.cache"), cache).unwrap();
+    let _node = place.start(&[]);
+    let mut other = nodes.place(1).start(&[]);
+    other.wait_for_peer(&ids[0], "turned away", |peer| peer.trouble == Some(Trouble::BannedThere));
+    let here = findings(&place, Some(&ids[1]));
+    assert_eq!((here.len(), here[0].cause), (1, Cause::BannedHere), "{here:?}");
+    assert!(here[0].text.contains("for another") && here[0].advice.contains("peers pardon"), "{here:?}");
+    assert!(has(&nodes.place(1), Some(&ids[0]), Cause::BannedThere));
+    place.ok(&["peers", "pardon", &ids[1]]);
+    other.wait_for_peers(1);
 }

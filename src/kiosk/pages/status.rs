@@ -192,6 +192,22 @@ mod tests {
     }
 
     #[test]
+    fn findings_say_whom_they_are_about_and_what_to_do() {
+        let about = |peer: Option<&str>, advice: &str| Finding {
+            peer: peer.map(str::to_owned),
+            cause: crate::status::Cause::Blocked,
+            level: NoticeLevel::Warning,
+            text: "<it> is silent".into(),
+            advice: advice.into(),
+        };
+        let page = finding(&about(Some("12D3KooWabcdefgh"), "look")).into_string();
+        for part in ["…abcdefgh", "&lt;it&gt; is silent", "look"] {
+            assert!(page.contains(part), "{page}");
+        }
+        assert!(!finding(&about(None, "")).into_string().contains("<br>"));
+    }
+
+    #[test]
     fn ids_are_shortened_at_their_end() {
         assert_eq!(end_of("12D3KooWabcdefgh").into_string(), "<code title=\"12D3KooWabcdefgh\">…abcdefgh</code>");
         assert_eq!(end_of("é").into_string(), "<code title=\"é\">é</code>");

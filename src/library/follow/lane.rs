@@ -28,7 +28,7 @@ use crate::{
 /// Why a pass stopped early.
 enum Stop {
     /// The peer broke the rules.
-    Violation(String),
+    Violation(Violation),
     /// Try again after so long.
     After(Duration),
     /// The stream is of no more use; try again after the usual pause.
@@ -103,7 +103,10 @@ pub(super) async fn run<C: Connect>(
                 smol::Timer::after(Duration::from_millis(SLOW_PAUSE_MS)).await;
                 Some(Duration::ZERO)
             }
-            Err(Stop::Violation(reason)) => return FollowEnd::Violation { reason },
+            Err(Stop::Violation(violation)) => {
+                let is_corrupt = matches!(violation, Violation::WrongBytes);
+                return FollowEnd::Violation { reason: violation.to_string(), is_corrupt };
+            }
         };
     }
 }
@@ -318,12 +321,7 @@ impl<C: Connect> Runner<'_, C> {
     fn failed(&mut self, error: FetchError) -> Result<(), Stop> {
         self.again = true;
         match error {
-            FetchError::Violation(violation) => {
-                if matches!(violation, Violation::WrongBytes) {
-                    self.follower.deeds.corrupt(self.peer.node);
-                }
-                Err(Stop::Violation(violation.to_string()))
-            }
+            FetchError::Violation(violation) => Err(Stop::Violation(violation)),
             FetchError::NotFound | FetchError::Damaged => Ok(()),
             // The next pass finds the name taken, and takes another.
             FetchError::Store(WriteError::Store(StoreError::NameTaken { .. })) => Ok(()),

@@ -82,8 +82,8 @@ pub enum FollowEnd {
     /// The connection ended, or the peer does not speak our protocols.
     Gone { reason: String },
     /// The peer broke the rules: nothing it sent in doing so was kept, and it should hear no more from us. That it did is among
-    /// the [`Deeds`].
-    Violation { reason: String },
+    /// the [`Deeds`]. `is_corrupt`: it sent bytes that are not those of the blob, as a rotten disk may have them.
+    Violation { reason: String, is_corrupt: bool },
 }
 
 impl Follower {
@@ -128,6 +128,12 @@ impl Follower {
     }
 }
 
+impl FollowEnd {
+    fn violation(reason: impl Into<String>) -> Self {
+        Self::Violation { reason: reason.into(), is_corrupt: false }
+    }
+}
+
 /// One peer, as the parts that follow it see it.
 struct Peer<C> {
     node: NodeId,
@@ -151,8 +157,11 @@ pub async fn follow_peer<C: Connect>(follower: Arc<Follower>, peer: NodeId, conn
     let lanes =
         or(lane::run(&follower, &peer, Lane::Small, small_wake), lane::run(&follower, &peer, Lane::Large, large_wake));
     let end = or(watch(&peer, wake_all), or(sync::run(&follower, &peer, sync_wake), lanes)).await;
-    if let FollowEnd::Violation { reason } = &end {
-        follower.deeds.violation(peer.node);
+    if let FollowEnd::Violation { reason, is_corrupt } = &end {
+        match is_corrupt {
+            true => follower.deeds.corrupt(peer.node),
+            false => follower.deeds.violation(peer.node),
+        }
         log::warn!("peer {} broke the rules: {reason}", peer.node);
     }
     end
@@ -178,7 +187,7 @@ async fn watch<C: Connect>(peer: &Peer<C>, wake: impl Fn()) -> FollowEnd {
         let frame = match read_frame(&mut stream, limits::wire::FRAME_BYTES).await {
             Ok(Some(frame)) => frame,
             Ok(None) => return gone("it ended the stream".into()),
-            Err(error) if error.is_violation() => return FollowEnd::Violation { reason: error.to_string() },
+            Err(error) if error.is_violation() => return FollowEnd::violation(error.to_string()),
             Err(error) => return gone(error.to_string()),
         };
         if frame.kind == crate::wire::KIND_ERROR {
@@ -189,8 +198,8 @@ async fn watch<C: Connect>(peer: &Peer<C>, wake: impl Fn()) -> FollowEnd {
                 *peer.heads.lock().unwrap_or_else(PoisonError::into_inner) = heads.heads;
                 wake();
             }
-            Ok(_) => return FollowEnd::Violation { reason: "an answer that nobody asked for".into() },
-            Err(error) => return FollowEnd::Violation { reason: error.to_string() },
+            Ok(_) => return FollowEnd::violation("an answer that nobody asked for"),
+            Err(error) => return FollowEnd::violation(error.to_string()),
         }
     }
 }

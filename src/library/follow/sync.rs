@@ -79,7 +79,7 @@ pub(super) async fn run<C: Connect>(follower: &Arc<Follower>, peer: &Peer<C>, wa
                 Ok(well) => all_well &= well,
                 Err(SyncError::Violation(reason)) => {
                     let reason = format!("collection {:?} ({}): {reason}", &*head.name, head.collection.id);
-                    return FollowEnd::Violation { reason };
+                    return FollowEnd::violation(reason);
                 }
                 Err(error) => {
                     log::info!("collection {:?} of peer {}: {error}", &*head.name, peer.node);

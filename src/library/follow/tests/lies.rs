@@ -109,6 +109,8 @@ fn an_older_version_is_ignored() {
     a.add(&books);
     let following = b.follow(Link::to(&a));
     until("B has it all", || b.is_whole("Books", 2));
+    let deed = Deed { verified_bytes: 2, ..Deed::default() };
+    assert_eq!(following.follower.deeds().take(), [(a.library.node_id(), deed)].into());
     following.stop();
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);

@@ -200,7 +200,11 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 impl Following {
     fn violation(self) -> String {
         match block_on(async { crate::clock::within(Duration::from_secs(30), self.task).await }) {
-            Some(FollowEnd::Violation { reason }) => reason,
+            Some(FollowEnd::Violation { reason, is_corrupt }) => {
+                let deed = self.follower.deeds().take()[&self.link.peer.node_id()];
+                assert_eq!((deed.corrupt, deed.violations), (u32::from(is_corrupt), u32::from(!is_corrupt)));
+                reason
+            }
             end => panic!("no violation, but {end:?}"),
         }
     }
