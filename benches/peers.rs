@@ -180,6 +180,7 @@ fn start_network(keypair: Keypair) -> Started {
         mdns: false,
         services: Vec::new(),
         ciphers: CipherPolicy::Auto,
+        admission: Arc::new(Admission::everybody()),
     };
     Network::start(options).unwrap()
 }

@@ -31,11 +31,11 @@ struct Admitted {
 }
 
 impl Door {
-    /// A door that is open to everybody, and where those show up whom it was closed to ([`Event::TurnedAway`]; who comes while
+    /// A door that lets in whom this admits, and where those show up whom it was closed to ([`Event::TurnedAway`]; who comes while
     /// too many wait is not told of).
-    pub(super) fn new() -> (Self, Receiver<Event>) {
+    pub(super) fn new(admission: Arc<Admission>) -> (Self, Receiver<Event>) {
         let (turned_away, receiver) = smol::channel::bounded(limits::network::TURNED_AWAY);
-        let state = State { admission: Arc::new(Admission::everybody()), admitted: Vec::new() };
+        let state = State { admission, admitted: Vec::new() };
         (Self { state: Mutex::new(state), turned_away }, receiver)
     }
 

@@ -53,6 +53,8 @@ pub struct Options {
     pub services: Vec<mdns::Service>,
     /// Which ciphers, in which order.
     pub ciphers: CipherPolicy,
+    /// Whom to let in, until a command says otherwise.
+    pub admission: Arc<peers::Admission>,
 }
 
 /// What happened.
@@ -140,7 +142,7 @@ pub struct Started {
 impl Network {
     /// Listens, announces, and runs until it is stopped.
     pub fn start(options: Options) -> Result<Started, NetworkError> {
-        let (door, turned_away) = Door::new();
+        let (door, turned_away) = Door::new(options.admission.clone());
         let door = Arc::new(door);
         let (mut swarm, quic) = swarm(&options, door.clone())?;
         for address in &options.listen {

@@ -2,7 +2,6 @@
 
 mod following;
 mod keeping;
-mod troubles;
 
 use std::{
     net::IpAddr,
@@ -20,7 +19,7 @@ use smol::{
     channel::{Receiver, Sender, bounded},
 };
 
-use self::{following::Following, troubles::Troubles};
+use self::following::Following;
 use super::{
     control::{FailureKind, OpError, PeerChange},
     kept::ListsError,
@@ -31,8 +30,8 @@ use crate::{
     config::{Auth, Config, Shape},
     content::NodeId,
     network::{Connector, Network, NetworkEvent, mdns},
-    peers::{self, Memory, PeerManager, Source, topology},
-    status::{Notice, NoticeLevel, PeerStatus},
+    peers::{self, Admission, Memory, PeerManager, Refusal, Source, Why, reputation::Standing, topology},
+    status::{Notice, NoticeLevel, PeerStatus, Trouble},
 };
 
 /// What the configuration tells the peer manager.
@@ -82,7 +81,6 @@ pub(super) struct Peering {
     manager: Mutex<PeerManager>,
     listen: Mutex<Vec<String>>,
     clone: Mutex<Option<IpAddr>>,
-    troubles: Mutex<Troubles>,
     /// Once it runs.
     network: OnceLock<Arc<Network>>,
     /// Full while the task has not looked at what others did to the manager.
@@ -127,7 +125,6 @@ impl Peering {
             manager: Mutex::new(manager),
             listen: Mutex::default(),
             clone: Mutex::default(),
-            troubles: Mutex::default(),
             network: OnceLock::new(),
             poked: Signal::new(),
             refollow: AtomicBool::new(false),
@@ -218,14 +215,35 @@ impl Peering {
 
     /// Every peer, for people.
     pub(super) fn peers(&self) -> Vec<PeerStatus> {
-        let mut peers = lock(&self.manager).status(clock::now());
-        lock(&self.troubles).complete(&mut peers);
-        peers
+        lock(&self.manager).status(clock::now())
     }
 
-    /// Those that were turned away, and are not among these.
+    /// Those that were turned away lately, and are not among these.
     pub(super) fn strangers(&self, known: &[PeerStatus]) -> Vec<PeerStatus> {
-        lock(&self.troubles).strangers(known)
+        let of = |refusal: &Refusal| PeerStatus {
+            node: refusal.node.to_string(),
+            address: Some(refusal.address.clone()),
+            source: Source::Inbound.name().into(),
+            trouble: match refusal.why {
+                Why::NotAllowed => Some(Trouble::NotAllowedHere),
+                Why::Banned => Some(Trouble::BannedHere),
+                Why::Full => Some(Trouble::FullHere),
+                _ => None,
+            },
+            ..PeerStatus::default()
+        };
+        let is_stranger = |stranger: &PeerStatus| known.iter().all(|peer| peer.node != stranger.node);
+        lock(&self.manager).refusals().map(of).filter(is_stranger).collect()
+    }
+
+    /// Whom the network is to let in from its beginning.
+    pub(super) fn admission(&self) -> Arc<Admission> {
+        lock(&self.manager).admission()
+    }
+
+    /// Whether a peer is to be served after all others.
+    pub(super) fn is_throttled(&self, node: &NodeId) -> bool {
+        lock(&self.manager).standing(clock::now(), node) != Standing::Good
     }
 
     /// Where this node can be reached.
@@ -289,7 +307,6 @@ impl Peering {
         match event {
             NetworkEvent::Peer(event) => {
                 let node = log_event(&event);
-                lock(&self.troubles).handle_event(&event);
                 let mut manager = lock(&self.manager);
                 manager.handle_event(clock::now(), event);
                 if let Some(node) = node {

@@ -217,5 +217,6 @@ fn network_options(config: &Config, keypair: Keypair, state: &State) -> network:
             Ciphers::Aes256 => CipherPolicy::Aes256,
             Ciphers::ChaCha20 => CipherPolicy::ChaCha20,
         },
+        admission: state.peering.admission(),
     }
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     clock,
     config::{Changes, Config, ConfigError, Sources},
+    content::NodeId,
     library::{Library, follow::Follower},
     limits,
     status::{Finding, NodeStatus, PeerStatus, StoreStatus},
@@ -172,6 +173,11 @@ impl State {
             notices,
             ..NodeStatus::default()
         }
+    }
+
+    /// The upload slots, as this peer may have them.
+    pub(super) fn uploads_for(&self, peer: &NodeId) -> Uploads {
+        if self.peering.is_throttled(peer) { self.uploads.throttled() } else { self.uploads.clone() }
     }
 
     /// A number that changes whenever content came or went.

@@ -42,7 +42,7 @@ async fn serve(state: &State, Incoming { peer, protocol, stream }: Incoming) {
         catalogue::PROTOCOL => library::serve(stream, state.library.clone())
             .await
             .map_err(|error| (error.is_violation(), error.to_string())),
-        blob::PROTOCOL => transfer::serve(stream, state.library.store().clone(), &state.uploads)
+        blob::PROTOCOL => transfer::serve(stream, state.library.store().clone(), &state.uploads_for(&peer))
             .await
             .map(drop)
             .map_err(|error| (error.is_violation(), error.to_string())),

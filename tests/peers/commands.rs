@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use allibrary::status::{NoticeLevel, Trouble};
+use allibrary::status::{Access, NoticeLevel, PeerState, Trouble};
 
 use super::{
+    start_all,
     support::node::{Nodes, Place},
-    wait_until,
+    wait_for_mesh, wait_until,
 };
 
 /// What is kept of what people say.
@@ -16,6 +17,55 @@ fn lists(place: &Place) -> String {
 
 fn set(ids: &[&String]) -> BTreeSet<String> {
     ids.iter().map(|id| (*id).clone()).collect()
+}
+
+#[test]
+fn deny_and_allow_hold_at_once_and_after_a_restart() {
+    let nodes = Nodes::new(2);
+    let ids = super::ids(&nodes);
+    let mut running = start_all(&nodes);
+    wait_for_mesh(&mut running, &ids, &[0, 1]);
+    nodes.place(0).ok(&["peers", "deny", &ids[1]]);
+    running[0].wait_for_peer(&ids[1], "denied and gone", |peer| {
+        peer.access == Access::Denied && peer.state != PeerState::Connected
+    });
+    running[1].wait_for_peer(&ids[0], "told why", |peer| peer.trouble == Some(Trouble::NotAllowedThere));
+    assert!(lists(&nodes.place(0)).contains(&ids[1]));
+    assert!(running[0].connected().is_empty() && running[1].connected().is_empty());
+
+    let [first, mut other] = <[_; 2]>::try_from(running).ok().unwrap();
+    first.stop();
+    let mut first = nodes.place(0).start(&[]);
+    // It comes to the door, which stays closed.
+    first.wait_for("a refusal", |status| status["findings"].to_string().contains("denied_here"));
+    assert!(first.connected().is_empty() && other.connected().is_empty());
+    nodes.place(0).ok(&["peers", "allow", &ids[1]]);
+    other.wait_for_exactly(&set(&[&ids[0]]));
+    first.wait_for_peer(&ids[1], "allowed", |peer| peer.access == Access::Allowed);
+    // Nothing of it is left on the lists.
+    nodes.place(0).ok(&["peers", "forget", &ids[1]]);
+    assert!(!lists(&nodes.place(0)).contains(&ids[1]));
+}
+
+#[test]
+fn whoever_came_before_the_lock_may_come_again_and_nobody_else() {
+    let nodes = Nodes::new(3);
+    let ids = super::ids(&nodes);
+    let place = nodes.place(0).with("ALLIBRARY_NETWORK_AUTH", "learn");
+    let mut learning = place.start(&[]);
+    let mut first = nodes.place(1).start(&[]);
+    learning.wait_for_exactly(&set(&[&ids[1]]));
+    wait_until("the first one in the list", || lists(&place).contains(&ids[1]));
+    place.ok(&["peers", "lock"]);
+    let mut second = nodes.place(2).start(&[]);
+    second.wait_for_peer(&ids[0], "refused", |peer| peer.trouble == Some(Trouble::NotAllowedThere));
+    assert_eq!(learning.connected(), set(&[&ids[1]]));
+
+    learning.stop();
+    let mut learning = place.start(&[]);
+    first.wait_for_exactly(&set(&[&ids[0], &ids[2]]));
+    learning.wait_for_exactly(&set(&[&ids[1]]));
+    assert!(!lists(&place).contains(&ids[2]), "nobody is learned any more");
 }
 
 #[test]

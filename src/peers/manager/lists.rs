@@ -1,12 +1,15 @@
 //! What people command, and what is kept from one start to the next.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{PeerManager, Reputation, Source, Standing};
 use crate::{
     content::NodeId,
     limits,
-    peers::{ListFull, Lists, Memory, Options, Remembered, address, book::Peer},
+    peers::{Admission, ListFull, Lists, Memory, Options, Remembered, address, book::Peer},
 };
 
 /// What has to be written down anew.
@@ -80,6 +83,11 @@ impl PeerManager {
         self.handle_access_changed(now);
         self.is_topology_due = true;
         self.choose_few(now);
+    }
+
+    /// Whom the network is to let in from its beginning; changes come as [`Command::Admit`](crate::peers::Command::Admit).
+    pub fn admission(&self) -> Arc<Admission> {
+        self.access.admission().clone()
     }
 
     /// Who may connect, as commands and learning have it.

@@ -19,6 +19,7 @@ fn options(listen: &str) -> Options {
         mdns: false,
         services: Vec::new(),
         ciphers: CipherPolicy::Auto,
+        admission: Arc::new(peers::Admission::everybody()),
     }
 }
 
