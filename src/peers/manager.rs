@@ -42,6 +42,8 @@ pub struct PeerManager {
     /// Something has changed that the topology goes by; and when it was asked last.
     is_topology_due: bool,
     chosen_at: Option<Instant>,
+    /// When all missing peers were tried again, as one was back.
+    rushed_at: Option<Instant>,
     /// When to look after those who are connected.
     look_at: Option<Instant>,
     /// An `Observe` is not answered yet.
@@ -64,6 +66,7 @@ impl PeerManager {
             topology: Topology::new(options.topology),
             is_topology_due: false,
             chosen_at: None,
+            rushed_at: None,
             look_at: None,
             is_observing: false,
             has_memory_changed: false,

@@ -39,7 +39,9 @@ impl PeerManager {
         inbound: bool,
         cipher: &'static str,
     ) {
-        self.dialler.end(&node);
+        if !inbound {
+            self.dialler.end(&node);
+        }
         self.with(node, |peer| peer.dial_at = None);
         let new = Connection { number, inbound, since: now, address, cipher, bytes: (0, 0), closing: None };
         if let Err(why) = self.find_room(now, node, &new) {
@@ -64,6 +66,7 @@ impl PeerManager {
             peer.ask_at = Some(now + FIRST_EXCHANGE.mul_f64(self.rng.f64()));
         }
         (peer.trouble, peer.error) = (None, None);
+        let is_back = peer.life.state() == State::UNREACHABLE;
         let reason = format!("{} at {}", if new.inbound { "it dialled" } else { "dialled" }, new.address);
         for connection in peer.connections.add(new, me_first) {
             self.commands.push_back(Command::Close { node, connection, why: Why::Surplus });
@@ -75,6 +78,9 @@ impl PeerManager {
         }
         self.is_topology_due = true;
         self.look_soon(now);
+        if is_back {
+            self.rush(now);
+        }
     }
 
     /// Whether a peer may stay that has just connected. Under pressure it takes the place of one that is worth less.

@@ -17,6 +17,8 @@ use crate::{
 pub(super) const POLITENESS: Duration = Duration::from_millis(400);
 /// When all come back at once, each is dialled within this time.
 const RUSH: Duration = Duration::from_millis(500);
+/// One peer after the other comes back; the rest are tried again this often.
+const RUSH_AGAIN: Duration = Duration::from_secs(5);
 /// A host that is being dialled enough already is looked at again after this time.
 const BUSY: Duration = Duration::from_millis(200);
 /// Among so many peers the topology is asked at each change.
@@ -43,8 +45,12 @@ impl PeerManager {
         while let Some(node) = self.due(now) {
             let delay = self.options.reconnect.slow_delay(&mut self.rng);
             let has_room = self.has_room(now, &node);
+            let is_dialling = self.dialler.is_dialling(&node);
             let Some(peer) = self.book.find_mut(&node) else { return };
-            if !has_room {
+            if is_dialling {
+                // When that comes to nothing, the next try is set.
+                peer.dial_at = None;
+            } else if !has_room {
                 peer.dial_at = Some(now + delay);
             } else if let Some(addresses) = self.dialler.start(now, node, peer.addresses.iter()) {
                 (peer.dial_at, peer.dialled) = (None, Some(now));
@@ -157,14 +163,34 @@ impl PeerManager {
 
     /// Tries all missing peers again: the network has changed.
     pub(super) fn begin_all_anew(&mut self, now: Instant) {
-        let is_refused = |peer: &Peer| peer.life.state() == State::REFUSED;
-        let missing = self.book.iter().filter(|(_, peer)| peer.connections.is_empty() && !is_refused(peer));
-        let missing: Vec<NodeId> = missing.map(|(node, _)| *node).collect();
-        for node in missing {
+        for node in self.missing() {
             self.begin_anew(now, node, "the network has changed");
-            let rush = RUSH.mul_f64(self.rng.f64());
-            self.with(node, |peer| peer.dial_at = peer.dial_at.map(|at| at.min(now + rush)));
+            self.hurry(now, node);
         }
+    }
+
+    /// Tries all missing peers again, as one of them is back: perhaps the way to all of them is.
+    pub(super) fn rush(&mut self, now: Instant) {
+        if self.rushed_at.is_some_and(|at| now < at + RUSH_AGAIN) {
+            return;
+        }
+        self.rushed_at = Some(now);
+        for node in self.missing() {
+            self.retry(now, node);
+            self.hurry(now, node);
+        }
+    }
+
+    /// Those who are not connected, and did not refuse to be.
+    fn missing(&self) -> Vec<NodeId> {
+        let is_missing = |peer: &Peer| !peer.is_connected() && peer.life.state() != State::REFUSED;
+        self.book.iter().filter(|(_, peer)| is_missing(peer)).map(|(node, _)| *node).collect()
+    }
+
+    /// Dials soon whom it would dial later, but not all in one moment.
+    fn hurry(&mut self, now: Instant, node: NodeId) {
+        let rush = RUSH.mul_f64(self.rng.f64());
+        self.with(node, |peer| peer.dial_at = peer.dial_at.map(|at| at.min(now + rush)));
     }
 
     fn politeness(&self, node: NodeId) -> Duration {
