@@ -80,3 +80,28 @@ fn lists_changed_while_nodes_run_hold_at_once_and_after_a_restart() {
     nodes.place(0).ok(&["peers", "allow", &ids[1]]);
     wait_for_mesh(&mut running, &ids, &[0, 1, 2]);
 }
+
+#[test]
+fn whoever_comes_while_a_node_learns_may_come_again_and_nobody_else() {
+    let nodes = Nodes::new(3);
+    let ids = ids(&nodes);
+    let learner = || nodes.place(0).with("ALLIBRARY_NETWORK_AUTH", "learn").start(&[]);
+    let first = BTreeSet::from([ids[1].clone()]);
+    let mut running = vec![learner(), nodes.place(1).start(&[])];
+    running[0].wait_for_exactly(&first);
+    nodes.place(0).ok(&["peers", "lock"]);
+    running.push(nodes.place(2).start(&[]));
+    running[2].wait_for_peer(&ids[0], "being refused", |peer| {
+        peer.error.as_ref().is_some_and(|error| error.contains("not allowed"))
+    });
+    running[0].wait_for_exactly(&first);
+    // What was learnt, and that it is over, survives a restart; a change of mind takes effect at once.
+    running.remove(0).kill();
+    running.insert(0, learner());
+    running[0].wait_for_exactly(&first);
+    hold_for(Duration::from_secs(3), "the lock", || running[0].connected() == first);
+    nodes.place(0).ok(&["peers", "allow", &ids[2]]);
+    wait_for_mesh(&mut running, &ids, &[0, 1, 2]);
+    nodes.place(0).ok(&["peers", "forget", &ids[1]]);
+    running[0].wait_for_exactly(&BTreeSet::from([ids[2].clone()]));
+}
