@@ -208,15 +208,18 @@ fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
 
 /// Puts the bytes at `path` so that after a power cut there is either what was there before or all of them.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    match fs::remove_file(&temporary) {
+    // Of a name that no other file's is: lists and cache may be written at the same time.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = Path::new(&temporary);
+    match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    fs::rename(temporary, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -321,6 +324,18 @@ mod tests {
         let lists = Lists { locked: false, allowed: everybody.clone(), denied: everybody };
         store_lists(folder.path(), &lists).unwrap();
         assert_eq!(load_lists(folder.path()).unwrap(), lists);
+    }
+
+    #[test]
+    fn lists_and_cache_are_written_at_the_same_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lists, memory) = (lists(), memory());
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..50).for_each(|_| store_memory(folder.path(), &memory).unwrap()));
+            (0..50).for_each(|_| store_lists(folder.path(), &lists).unwrap());
+        });
+        assert_eq!(load_lists(folder.path()).unwrap(), lists);
+        assert_eq!(load_memory(folder.path()), memory);
     }
 
     #[test]
