@@ -149,7 +149,8 @@ fn a_partition_heals_within_5_s() {
         });
         let all = cluster.up();
         cluster.run_until("all are connected", 10 * SECOND, |cluster| cluster.is_mesh(&all));
-        for minutes in [1, 10] {
+        // Without multicast a peer is given up after two minutes or so, and tried each minute then.
+        for minutes in if is_found { [1, 10] } else { [1, 1] } {
             for host in 0..6 {
                 cluster.hosts[host].group = 1;
             }
@@ -285,6 +286,141 @@ fn after_hours_of_crashes_all_is_well() {
     }
     for seed in seeds(3) {
         churn(seed, 60, 60 * MINUTE);
+    }
+}
+
+/// Lives that are short and hard, with hosts of all kinds.
+#[test]
+fn whatever_happens_the_rules_hold() {
+    for seed in seeds(30) {
+        churn(seed, 2 + seed as usize % 7, 3 * MINUTE);
+    }
+}
+
+#[test]
+#[ignore = "minutes: many seeds"]
+fn whatever_happens_in_many_lives_the_rules_hold() {
+    for seed in seeds(2000) {
+        churn(seed, 2 + seed as usize % 11, 5 * MINUTE);
+    }
+}
+
+/// Each knows one other from its configuration, and nobody hears multicast.
+#[test]
+fn who_knows_one_gets_to_know_all() {
+    for seed in seeds(3) {
+        let mut cluster = cluster(seed, 16, SECOND, |number, host| {
+            host.has_mdns = false;
+            host.bootstrap = if number == 0 { Vec::new() } else { vec![number - 1] };
+        });
+        let all = cluster.up();
+        let took = cluster.run_until("all are connected", 60 * MINUTE, |cluster| cluster.is_mesh(&all));
+        println!("16 hosts in a row know each other after {took:?}");
+        cluster.run_for(10 * SECOND);
+        cluster.check_settled();
+    }
+}
+
+/// A process that is stopped for a while is taken for dead, takes nobody for dead, and is welcome when it goes on.
+#[test]
+fn who_was_frozen_comes_back() {
+    for seed in seeds(5) {
+        let mut cluster = cluster(seed, 8, SECOND, |_, _| {});
+        let all = cluster.up();
+        cluster.run_until("all are connected", 10 * SECOND, |cluster| cluster.is_mesh(&all));
+        for time in [5 * SECOND, 40 * SECOND, 10 * MINUTE] {
+            let since = cluster.now;
+            cluster.pause(3);
+            cluster.run_for(time);
+            let is_known = (0..8).all(|host| host == 3 || !cluster.are_connected(host, 3));
+            assert_eq!(is_known, time > 10 * SECOND, "after {time:?}");
+            cluster.resume(3);
+            cluster.run_until("all are connected again", 10 * SECOND, |cluster| cluster.is_mesh(&all));
+            if time < 8 * SECOND {
+                assert_eq!(cluster.count(since, |what| matches!(what, What::Disconnected(_))), 0);
+            }
+            cluster.run_for(30 * SECOND);
+            cluster.check_settled();
+        }
+    }
+}
+
+/// A host moves to another address, and one that had been another's.
+#[test]
+fn who_moves_is_found_again() {
+    for seed in seeds(5) {
+        let mut cluster = cluster(seed, 8, SECOND, |_, _| {});
+        let all = cluster.up();
+        cluster.run_until("all are connected", 10 * SECOND, |cluster| cluster.is_mesh(&all));
+        cluster.crash(1);
+        cluster.crash(2);
+        cluster.run_for(30 * SECOND);
+        let (one, two) = (cluster.hosts[1].addresses.clone(), cluster.hosts[2].addresses.clone());
+        (cluster.hosts[1].addresses, cluster.hosts[2].addresses) = (two, one);
+        cluster.start(1);
+        cluster.start(2);
+        cluster.run_until("all are connected again", 10 * SECOND, |cluster| cluster.is_mesh(&all));
+        cluster.run_for(30 * SECOND);
+        cluster.check_settled();
+    }
+}
+
+/// How far apart two running hosts are at most.
+fn diameter(cluster: &Cluster) -> usize {
+    let up = cluster.up();
+    let peers: BTreeMap<HostNumber, _> = up.iter().map(|host| (*host, cluster.peers(*host))).collect();
+    let farthest = |from: HostNumber| {
+        let (mut seen, mut rim, mut steps) = (std::collections::BTreeSet::from([from]), vec![from], 0);
+        loop {
+            let next: Vec<_> = rim.iter().flat_map(|host| &peers[host]).filter(|peer| seen.insert(**peer)).copied().collect();
+            if next.is_empty() {
+                assert_eq!(seen.len(), up.len(), "all are in one piece");
+                return steps;
+            }
+            (rim, steps) = (next, steps + 1);
+        }
+    };
+    up.iter().map(|host| farthest(*host)).max().unwrap_or(0)
+}
+
+/// So many hosts find into the shape that suits them, and out of the loss of a tenth.
+fn shapes(seed: u64, hosts: usize) {
+    let mut cluster = cluster(seed, hosts, 20 * SECOND, |_, _| {});
+    let took = cluster.run_until("all are in one piece", MINUTE, is_one);
+    cluster.run_for(5 * MINUTE);
+    let degree = |cluster: &Cluster| cluster.up().into_iter().map(|host| cluster.peers(host).len()).max();
+    let links = |cluster: &Cluster| cluster.up().into_iter().map(|host| cluster.peers(host).len()).sum::<usize>() / 2;
+    println!(
+        "{hosts} hosts: one piece {took:?} after the last start; degree {:?}, diameter {}, {} connections",
+        degree(&cluster),
+        diameter(&cluster),
+        links(&cluster)
+    );
+    assert!(diameter(&cluster) <= 4);
+    cluster.check_settled();
+    for _ in 0..hosts / 10 {
+        let dead = cluster.rng.usize(..hosts);
+        if cluster.is_up(dead) {
+            cluster.crash(dead);
+        }
+    }
+    cluster.run_for(MINUTE);
+    assert!(diameter(&cluster) <= 4 && degree(&cluster) <= Some(128));
+    cluster.check_settled();
+}
+
+#[test]
+fn many_hosts_find_into_their_shape() {
+    for seed in seeds(1) {
+        shapes(seed, 60);
+    }
+}
+
+#[test]
+#[ignore = "minutes: 200 hosts"]
+fn two_hundred_hosts_find_into_their_shape() {
+    for seed in seeds(3) {
+        shapes(seed, 200);
     }
 }
 
