@@ -53,7 +53,7 @@ fn example_names_what_a_running_node_takes_up() {
 #[test]
 fn a_reload_takes_live_values_and_names_the_others() {
     let (old, _) = parse("name = 'a'\n[network]\nmax_peers = 5\nmdns = true\n[log]\nlevel = 'info'\n");
-    let (new, _) = parse("name = 'b'\n[network]\nmax_peers = 6\nmdns = false\n[heartbeat]\nfailures = 10\n");
+    let (new, _) = parse("name = 'b'\n[network]\nmax_peers = 6\nmdns = false\n[heartbeat]\nfailures = 20\n");
     let (now, changes) = old.reload(&new);
     assert_eq!(changes.live, ["network.max_peers", "log.level"]);
     assert_eq!(changes.restart, ["name", "network.mdns"]);
