@@ -46,8 +46,8 @@ impl Options {
             public_addresses: false,
             heartbeat: detector::Options {
                 interval: Duration::from_secs(4),
-                timeout: Duration::from_millis(500),
-                failures: 10,
+                timeout: Duration::from_millis(250),
+                failures: 20,
             },
             topology: topology::Options { shape: None, mesh_nodes: 24, hub_nodes: 300 },
             reconnect: Reconnect {

@@ -61,6 +61,26 @@ fn of_two_that_discover_each_other_the_smaller_id_dials_first() {
 }
 
 #[test]
+fn a_dial_is_under_way_until_the_network_answers_it() {
+    let (mut manager, start) = manager(10);
+    manager.handle_event(start, discovered(GREATER, Source::Bootstrap));
+    manager.handle_timeout(start);
+    assert_eq!(dials(&mut manager), [GREATER]);
+    // The peer was faster, and is gone again.
+    manager.handle_event(start, connected(GREATER, 1, true));
+    manager.handle_event(start, disconnected(GREATER, 1));
+    let mut now = start;
+    while now < start + Duration::from_secs(3) {
+        now = manager.next_timeout().unwrap().max(now + Duration::from_millis(1));
+        manager.handle_timeout(now);
+        assert_eq!(dials(&mut manager), [], "the first is not answered");
+    }
+    manager.handle_event(now, Event::DialFailed { node: GREATER, error: DialError::Unreachable("nobody".into()) });
+    manager.handle_timeout(manager.next_timeout().unwrap());
+    assert_eq!(dials(&mut manager), [GREATER]);
+}
+
+#[test]
 fn a_simultaneous_dial_ends_in_the_same_connection_on_both_ends() {
     for first_inbound in [true, false] {
         let (mut manager, now) = manager(10);

@@ -67,7 +67,7 @@ impl Cluster {
         if !host.inbox.is_empty() || !is_time {
             return;
         }
-        let known = manager.status(self.origin + self.now);
+        let known = manager.status(self.time(number));
         assert!(known.len() <= limits::network::KNOWN_PEERS, "{} peers are known", known.len());
         for (there, it) in self.hosts.iter().enumerate() {
             let is_open = !self.connections_with(number, it.options.me).is_empty();

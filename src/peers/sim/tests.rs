@@ -91,7 +91,7 @@ fn deaths(path: Path, count: usize, is_silent: bool, longest: Duration) {
                 cluster.run_for(Duration::from_millis(10));
             };
             worst = worst.max(took);
-            done += witnesses.len();
+            done += 1;
         }
         if done >= count {
             println!("{done} deaths were known after {worst:?} at the latest");
@@ -101,14 +101,12 @@ fn deaths(path: Path, count: usize, is_silent: bool, longest: Duration) {
 }
 
 #[test]
-#[ignore = "not yet"]
 fn a_silent_death_is_known_within_10_s() {
     deaths(Path::LAN, 200, true, 10 * SECOND);
     deaths(Path::BAD, 200, true, 10 * SECOND);
 }
 
 #[test]
-#[ignore = "not yet"]
 fn a_proper_stop_is_known_within_2_s() {
     deaths(Path::LAN, 200, false, 2 * SECOND);
 }
@@ -130,7 +128,6 @@ fn no_false_alarm(seed: u64, peers: usize, time: Duration) {
 }
 
 #[test]
-#[ignore = "not yet"]
 fn a_bad_path_to_100_peers_is_no_death_in_30_minutes() {
     for seed in seeds(1) {
         no_false_alarm(seed, 100, 30 * MINUTE);
@@ -139,7 +136,6 @@ fn a_bad_path_to_100_peers_is_no_death_in_30_minutes() {
 
 /// The hosts of two groups are apart for a while, then find each other again.
 #[test]
-#[ignore = "not yet"]
 fn a_partition_heals_within_5_s() {
     for seed in seeds(6) {
         let is_found = seed % 2 == 0;
@@ -149,8 +145,8 @@ fn a_partition_heals_within_5_s() {
         });
         let all = cluster.up();
         cluster.run_until("all are connected", 10 * SECOND, |cluster| cluster.is_mesh(&all));
-        // Without multicast a peer is given up after two minutes or so, and tried each minute then.
-        for minutes in if is_found { [1, 10] } else { [1, 1] } {
+        // For so long that all are given up, too: then one of many that wait in the slow lane tries, and others follow.
+        for minutes in [1, 10] {
             for host in 0..6 {
                 cluster.hosts[host].group = 1;
             }
@@ -178,17 +174,15 @@ fn power_cut(seed: u64, hosts: usize) {
     let since = cluster.now;
     for host in 0..hosts {
         cluster.start(host);
-        let wait = Duration::from_millis(cluster.rng.u64(..2_000 / hosts as u64));
+        let wait = Duration::from_millis(cluster.rng.u64(..=2_000 / hosts as u64));
         cluster.run_for(wait);
     }
-    let is_whole = |cluster: &Cluster| is_one(cluster);
-    let took = cluster.run_until("all are in one piece", 30 * SECOND, is_whole);
+    cluster.run_until("all are in one piece", 30 * SECOND, is_one);
+    let took = cluster.now - since;
     cluster.run_for(30 * SECOND);
     let dials = cluster.count(since, dialled);
     let most = cluster.most_within(SECOND, dialled);
-    println!(
-        "{hosts} hosts are one again {took:?} after the last had power; {dials} dials, {most} in a second at most"
-    );
+    println!("{hosts} hosts are one again {took:?} after power came back; {dials} dials, {most} in a second at most");
     assert!(most <= 20 * hosts, "{most} dials in a second");
     cluster.run_for(30 * SECOND);
     cluster.check_settled();
@@ -206,7 +200,6 @@ fn is_one(cluster: &Cluster) -> bool {
 }
 
 #[test]
-#[ignore = "not yet"]
 fn power_that_comes_back_makes_no_storm() {
     for seed in seeds(1) {
         power_cut(seed, 50);
@@ -271,9 +264,8 @@ fn churn(seed: u64, hosts: usize, time: Duration) {
 }
 
 #[test]
-#[ignore = "not yet"]
-fn after_an_hour_of_crashes_all_is_well() {
-    for seed in seeds(3) {
+fn after_crashes_without_end_all_is_well() {
+    for seed in seeds(2) {
         churn(seed, 12, 20 * MINUTE);
     }
 }
@@ -292,7 +284,7 @@ fn after_hours_of_crashes_all_is_well() {
 /// Lives that are short and hard, with hosts of all kinds.
 #[test]
 fn whatever_happens_the_rules_hold() {
-    for seed in seeds(30) {
+    for seed in seeds(15) {
         churn(seed, 2 + seed as usize % 7, 3 * MINUTE);
     }
 }
@@ -319,6 +311,23 @@ fn who_knows_one_gets_to_know_all() {
         cluster.run_for(10 * SECOND);
         cluster.check_settled();
     }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let run = |seed| {
+        let mut cluster = cluster(seed, 6, SECOND, |_, _| {});
+        cluster.path = Path::BAD;
+        for host in 0..6 {
+            cluster.run_for(20 * SECOND);
+            cluster.crash(host);
+            cluster.run_for(20 * SECOND);
+            cluster.start(host);
+        }
+        std::mem::take(&mut cluster.journal)
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
 }
 
 /// A process that is stopped for a while is taken for dead, takes nobody for dead, and is welcome when it goes on.
@@ -372,7 +381,8 @@ fn diameter(cluster: &Cluster) -> usize {
     let farthest = |from: HostNumber| {
         let (mut seen, mut rim, mut steps) = (std::collections::BTreeSet::from([from]), vec![from], 0);
         loop {
-            let next: Vec<_> = rim.iter().flat_map(|host| &peers[host]).filter(|peer| seen.insert(**peer)).copied().collect();
+            let next: Vec<_> =
+                rim.iter().flat_map(|host| &peers[host]).filter(|peer| seen.insert(**peer)).copied().collect();
             if next.is_empty() {
                 assert_eq!(seen.len(), up.len(), "all are in one piece");
                 return steps;
@@ -412,7 +422,7 @@ fn shapes(seed: u64, hosts: usize) {
 #[test]
 fn many_hosts_find_into_their_shape() {
     for seed in seeds(1) {
-        shapes(seed, 60);
+        shapes(seed, 40);
     }
 }
 
@@ -426,7 +436,6 @@ fn two_hundred_hosts_find_into_their_shape() {
 
 /// Some are open, some have lists: who may connect is what both say.
 #[test]
-#[ignore = "not yet"]
 fn those_who_admit_each_other_are_connected_and_nobody_else() {
     for seed in seeds(5) {
         let count = 10;

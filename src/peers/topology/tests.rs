@@ -110,6 +110,7 @@ fn prove(counts: impl Iterator<Item = usize>, kinds: &[(&str, f64)], degree: usi
             assert!(graph.survives_each_death(), "{name}: one can cut them");
             assert!(graph.messages() <= messages * count, "{name}: {} messages", graph.messages());
             let each = graph.messages() as f64 / count as f64;
+            println!("{name}: degree {}, diameter {found}, {each:.1} messages each", graph.degree());
             worst = (worst.0.max(graph.degree()), worst.1.max(found), worst.2.max(each));
         }
     }
