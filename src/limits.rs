@@ -283,6 +283,8 @@ pub mod peers {
     pub const CACHE_MS: u64 = 600_000;
     /// What peers did is handed to who judges them this often.
     pub const CONDUCT_MS: u64 = 2_000;
+    /// Peers that a diagnosis of all tells of.
+    pub const FINDINGS: usize = 64;
     /// Of one kind, so many at a time count.
     pub const CONDUCT_OF_A_KIND: u32 = 8;
 }

@@ -4,6 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     config::Auth,
+    limits::peers::FINDINGS,
     network::mdns::Heard,
     status::{Access, Cause, Finding, NoticeLevel, PeerState, PeerStatus, Trouble},
 };
@@ -70,7 +71,9 @@ pub fn diagnose(facts: &Facts<'_>, peer: Option<&str>) -> Vec<Finding> {
             if connected.is_empty() {
                 findings.extend(facts.of_discovery());
             }
-            findings.extend(others.into_iter().map(|peer| facts.of_peer(peer)));
+            // In a large network most of those known are reached through others.
+            let is_told = |finding: &Finding| connected.is_empty() || finding.cause != Cause::Waiting;
+            findings.extend(others.into_iter().map(|peer| facts.of_peer(peer)).filter(is_told).take(FINDINGS));
             if findings.is_empty() {
                 let text = match connected.len() {
                     1 => "one peer is connected, and nothing is wrong".to_owned(),
@@ -127,7 +130,8 @@ impl Facts<'_> {
                 "plug in the cable, or join the Wi-Fi; the node takes it up by itself",
             ));
         }
-        if self.clock < LONG_AGO {
+        // Who is connected has seen that it does not matter.
+        if self.clock < LONG_AGO && self.connected() == 0 {
             let years = self.clock.as_secs() / (365 * 24 * 3600);
             findings.push(of(
                 None,
@@ -242,7 +246,8 @@ impl Facts<'_> {
             Some(trouble) => self.of_trouble(peer, trouble),
             None if self.connected() >= self.max_peers => self.full_here(id),
             None => {
-                let mut text = "it is known and not connected".to_owned();
+                let mut text =
+                    "it is known and not connected: it was not tried yet, or is reached through others".to_owned();
                 text.push_str(&next_try(peer));
                 of(Some(id), Cause::Waiting, NoticeLevel::Info, text, "")
             }

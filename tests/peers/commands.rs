@@ -154,3 +154,42 @@ fn a_configuration_is_taken_up_while_the_node_runs() {
         (serde_json::json!([]), serde_json::json!(["network.mdns"]))
     );
 }
+
+#[test]
+fn where_a_peer_was_is_known_at_the_next_start() {
+    let nodes = Nodes::new(2);
+    let ids = super::ids(&nodes);
+    let mut running = start_all(&nodes);
+    wait_for_mesh(&mut running, &ids, &[0, 1]);
+    running.into_iter().for_each(|node| assert_eq!(node.stop(), Some(0)));
+    let quiet = |host: usize| nodes.place(host).with("ALLIBRARY_NETWORK_MDNS", "false");
+    // Nobody tells either of the other.
+    let mut running = [0, 1].map(|host| quiet(host).start(&[]));
+    wait_for_mesh(&mut running, &ids, &[0, 1]);
+    // What is damaged is forgotten, and keeps no node from starting.
+    running.into_iter().for_each(|node| assert_eq!(node.stop(), Some(0)));
+    fs::write(nodes.place(0).folder.join("node/peers.cache"), "damaged").unwrap();
+    let node = quiet(0).start(&[]);
+    assert_eq!(node.peers(), []);
+    wait_until("a line in the log", || node.log().contains("peers are learned anew"));
+}
+
+#[test]
+fn what_is_mirrored_changes_while_the_node_runs() {
+    let nodes = Nodes::new(2);
+    let books = nodes.folder("Books");
+    fs::write(books.join("book.txt"), "once upon a time").unwrap();
+    nodes.place(0).ok(&["add", books.to_str().unwrap()]);
+    let _library = nodes.place(0).start(&[]);
+    let file = nodes.folder("etc").join("allibrary.toml");
+    fs::write(&file, "").unwrap();
+    let mut mirror = nodes.place(1).start(&["--config", file.to_str().unwrap()]);
+    mirror.wait_for_peers(1);
+    assert_eq!(mirror.status().unwrap()["store"]["collections"], 0);
+    fs::write(&file, "[mirror]\nenabled = true\nonly = [\"Films\"]\n").unwrap();
+    mirror.hang_up();
+    wait_until("the first reload", || mirror.log().contains("mirror.enabled, mirror.only changed"));
+    fs::write(&file, "[mirror]\nenabled = true\nonly = [\"Books\"]\n").unwrap();
+    mirror.hang_up();
+    mirror.wait_for_blobs(1);
+}

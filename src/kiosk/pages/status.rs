@@ -8,7 +8,7 @@ use super::{
     shape::{count, foreign, grouped, size, span},
 };
 use crate::status::{
-    Finding, NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, SystemStatus,
+    Cause, Finding, NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, SystemStatus,
     TransferStatus,
 };
 
@@ -31,7 +31,7 @@ pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
             @if node.peers.is_empty() { p.note { "None has been seen on this network yet." } }
             ul.list { @for one in &node.peers { li { (peer(one)) } } }
         }
-        @if !node.findings.is_empty() {
+        @if node.findings.iter().any(|one| one.cause != Cause::Connected) {
             section {
                 h2 { "Why a node may not be seen" }
                 @for one in &node.findings { (finding(one)) }
@@ -195,7 +195,7 @@ mod tests {
     fn findings_say_whom_they_are_about_and_what_to_do() {
         let about = |peer: Option<&str>, advice: &str| Finding {
             peer: peer.map(str::to_owned),
-            cause: crate::status::Cause::Blocked,
+            cause: Cause::Blocked,
             level: NoticeLevel::Warning,
             text: "<it> is silent".into(),
             advice: advice.into(),

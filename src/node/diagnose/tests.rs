@@ -99,6 +99,15 @@ fn a_connected_peer_has_no_trouble() {
     good.quality = Some(93);
     only(found(&[good], &[], Some(OTHER), |facts| facts.clock = Duration::ZERO), Cause::Connected, &["quality 93"]);
     only(found(&[connected(OTHER), connected("x")], &[], None, unchanged), Cause::Connected, &["2 peers"]);
+    // Neither those that need no connection nor a clock that was never set are trouble then.
+    let fine = found(&[connected("x"), peer(None)], &[], None, |facts| facts.clock = Duration::ZERO);
+    only(fine, Cause::Connected, &["one peer"]);
+}
+
+#[test]
+fn of_many_peers_some_are_told() {
+    let many: Vec<_> = (0..2 * FINDINGS).map(|_| peer(Some(Trouble::Stopped))).collect();
+    assert_eq!(found(&many, &[heard(1, 1)], None, unchanged).len(), FINDINGS);
 }
 
 #[test]
