@@ -50,6 +50,10 @@ impl PeerManager {
         self.with(node, |peer| {
             peer.addresses.clear();
             peer.reputation.reset(now);
+            if peer.source != Source::Bootstrap {
+                // All that is left of it is its connection.
+                peer.source = Source::Inbound;
+            }
         });
         self.handle_access_changed(now);
         let may_go = |peer: &Peer| peer.connections.is_empty() && peer.source != Source::Bootstrap;

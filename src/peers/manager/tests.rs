@@ -4,11 +4,15 @@ use super::*;
 use super::{connecting::SETTLED, dialling::POLITENESS};
 use crate::{
     peers::{
-        Admission, ConnectionNumber, DialError, Ended, Why,
+        Admission, Conduct, ConnectionNumber, DialError, Ended, Remembered, Sample, Speaks, Subnet, Why,
         connections::{SIBLINGS, SIMULTANEOUS},
     },
-    status::PeerState,
+    status::{Access, PeerState, Trouble},
 };
+
+mod admitting;
+mod hearing;
+mod watching;
 
 const ATTEMPTS: u32 = 30;
 const ME: NodeId = NodeId([5; 32]);
