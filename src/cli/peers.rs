@@ -20,7 +20,7 @@ pub(super) struct Peers {
 
 #[derive(Subcommand)]
 enum What {
-    /// List the peers that the running node knows [default]
+    /// List the peers that the running node knows, as without a subcommand
     List,
     /// Let these peers connect, from now on
     Allow(Named),

@@ -308,17 +308,6 @@ mod tests {
     }
 
     #[test]
-    fn both_are_written_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let (lists, memory) = (lists(), memory());
-        std::thread::scope(|scope| {
-            scope.spawn(|| (0..50).for_each(|_| store_lists(folder.path(), &lists).unwrap()));
-            (0..50).for_each(|_| store_memory(folder.path(), &memory).unwrap());
-        });
-        assert_eq!((load_lists(folder.path()).unwrap(), load_memory(folder.path())), (lists, memory));
-    }
-
-    #[test]
     fn the_largest_cache_fits() {
         let folder = tempfile::tempdir().unwrap();
         let address = "/ip6/2001:db8:1111:2222:3333:4444:5555:6666/udp/65535/quic-v1".to_owned();
