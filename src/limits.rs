@@ -240,6 +240,8 @@ pub mod network {
     pub const HANDSHAKES: usize = 64;
     /// Incoming handshakes under way on one socket above which a peer must first prove its address (RFC 9000, section 8.1.2).
     pub const HANDSHAKES_BEFORE_RETRY: usize = 16;
+    /// Connections that were let in and have ended, and that the swarm may still tell of.
+    pub const ADMITTED: usize = 8;
     /// Connections on one socket, those that are just closing included; further incoming ones are refused.
     pub const CONNECTIONS_PER_SOCKET: usize = 4 * PEERS;
     /// Bytes of the words in a connection's closing.

@@ -61,8 +61,10 @@ impl Door {
         let connection = connection.watch();
         self.check(peer, &connection, point)?;
         let mut state = self.lock();
-        // Those that the swarm did not take are closed by now.
-        state.admitted.retain(|admitted| !admitted.connection.is_gone());
+        // Those that the swarm did not take are closed by now; so may be some that it is just about to tell of.
+        if state.admitted.len() >= limits::network::ADMITTED {
+            state.admitted.retain(|admitted| !admitted.connection.is_gone());
+        }
         state.admitted.push(Admitted { peer, point: point.clone(), connection });
         Ok(())
     }

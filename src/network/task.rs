@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     content::NodeId,
-    peers::{self, Ended, Source, Why},
+    peers::{self, DialError, Ended, Source, Why},
 };
 
 /// How long peers are waited for to take notice of the end.
@@ -197,14 +197,27 @@ impl Task {
         }
     }
 
+    /// Tells that nothing came of the dial that led there, if one did.
+    fn answer_dial(&mut self, node: NodeId, point: &ConnectedPoint, error: DialError) {
+        if point.is_dialer() {
+            self.outbox.push_peer(peers::Event::DialFailed { node, error });
+        }
+    }
+
     fn handle_established(&mut self, peer: PeerId, id: ConnectionId, point: &ConnectedPoint) {
-        let (Some(node), Some(connection)) = (node_id(&peer), self.door.claim(&peer, point)) else {
-            // The door knows each that is open.
+        let Some(node) = node_id(&peer) else {
             self.swarm.close_connection(id);
+            return;
+        };
+        let Some(connection) = self.door.claim(&peer, point) else {
+            // The door knows each that is open: this one has ended by now. Each dial has an answer all the same.
+            self.swarm.close_connection(id);
+            self.answer_dial(node, point, DialError::Unreachable("the connection ended at once".into()));
             return;
         };
         // The door may have been closed to it since it went through.
         if self.door.check(peer, &connection, point).is_err() {
+            self.answer_dial(node, point, DialError::Unreachable("it may not connect any more".into()));
             return;
         }
         if let Some(mdns) = &mut self.mdns {
