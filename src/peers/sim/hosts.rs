@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub(super) life: u32,
     pub(super) started: Duration,
     pub(super) is_paused: bool,
+    /// When it went on last.
+    pub(super) resumed: Duration,
     /// What the manager is not told yet.
     pub(super) inbox: VecDeque<Event>,
     /// What arrives while it is paused.
@@ -81,6 +83,7 @@ impl Cluster {
             life: 0,
             started: Duration::ZERO,
             is_paused: false,
+            resumed: Duration::ZERO,
             inbox: VecDeque::new(),
             unread: Vec::new(),
             due: None,
@@ -181,7 +184,7 @@ impl Cluster {
 
     /// It goes on with what has arrived, as far as the socket's buffer held it.
     pub(super) fn resume(&mut self, number: HostNumber) {
-        self.hosts[number].is_paused = false;
+        (self.hosts[number].is_paused, self.hosts[number].resumed) = (false, self.now);
         for packet in std::mem::take(&mut self.hosts[number].unread) {
             self.handle_packet(number, packet);
         }

@@ -9,6 +9,8 @@ use crate::{limits, peers::Command};
 const DIALS_AT_ONCE: usize = 8;
 /// See [`DIALS_AT_ONCE`].
 const DIALS_PER_SECOND: usize = 20;
+/// Nobody is taken for connected who was not heard for longer; what waits in queues comes on top.
+const SILENCE: Duration = Duration::from_millis(10_500);
 /// Between two looks at all that a manager knows, which costs much: so many calls.
 const LOOKS: u32 = 500;
 
@@ -61,6 +63,9 @@ impl Cluster {
         let host = &mut self.hosts[number];
         host.rules.calls += 1;
         let is_time = host.rules.calls.is_multiple_of(LOOKS);
+        if host.rules.calls.is_multiple_of(LOOKS / 10) {
+            self.check_silence(number);
+        }
         let host = &self.hosts[number];
         let Some(manager) = &host.manager else { return };
         assert!(manager.connected() <= host.options.max_peers, "{} peers", manager.connected());
@@ -73,6 +78,22 @@ impl Cluster {
             let is_open = !self.connections_with(number, it.options.me).is_empty();
             let is_so = manager.is_connected(&it.options.me);
             assert_eq!(is_so, is_open, "host {number} thinks so of host {there}");
+        }
+    }
+
+    /// A connection whose other end is gone does not stay.
+    fn check_silence(&self, number: HostNumber) {
+        let host = &self.hosts[number];
+        if self.now < host.resumed + SILENCE {
+            return;
+        }
+        for (link, end) in host.connections.values() {
+            let end = &self.links[link].ends[*end];
+            assert!(
+                self.now - end.heard <= SILENCE,
+                "host {number} has a connection that is silent since {:?}",
+                end.heard
+            );
         }
     }
 
