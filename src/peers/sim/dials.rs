@@ -155,6 +155,7 @@ impl Cluster {
         }
         self.hosts[host].next_connection += 1;
         let connection = self.hosts[host].next_connection;
+        self.hosts[host].missing.remove(&there);
         self.hosts[host].connections.insert(connection, (number, end));
         self.hosts[host].open.entry(node).or_default().push((number, end));
         let link = self.links.get_mut(&number).expect("looked at just now");

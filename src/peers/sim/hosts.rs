@@ -51,6 +51,8 @@ pub(super) struct Host {
     pub(super) dials: BTreeMap<NodeId, Dial>,
     /// Whom it has heard of by multicast.
     pub(super) found: std::collections::BTreeSet<HostNumber>,
+    /// Those of them with whom the connection was lost, and for how long they are looked for.
+    pub(super) missing: BTreeMap<HostNumber, Duration>,
     pub(super) announced: Option<Duration>,
     pub(super) asked: u32,
     pub(super) lists: Lists,
@@ -93,6 +95,7 @@ impl Cluster {
             open: BTreeMap::new(),
             dials: BTreeMap::new(),
             found: std::collections::BTreeSet::new(),
+            missing: BTreeMap::new(),
             announced: None,
             asked: 0,
             lists: Lists::default(),
@@ -131,6 +134,7 @@ impl Cluster {
         (host.life, host.started, host.is_paused) = (host.life + 1, self.now, false);
         (host.announced, host.asked) = (None, 0);
         host.found.clear();
+        host.missing.clear();
         host.rules = Rules::default();
         let life = host.life;
         self.tell(number, Event::NetworkChanged { subnets: vec![subnet] });

@@ -208,6 +208,9 @@ impl Cluster {
         match link.ends[end].number.take() {
             Some(connection) => {
                 self.hosts[host].connections.remove(&connection);
+                if matches!(ended, Ended::Lost(_) | Ended::Here(Why::Unresponsive)) {
+                    self.look_for(host, node);
+                }
                 if let Some(open) = self.hosts[host].open.get_mut(&node) {
                     open.retain(|it| *it != (number, end));
                 }

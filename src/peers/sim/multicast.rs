@@ -3,12 +3,17 @@
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use super::{Action, Cluster, HostNumber, links::Packet};
-use crate::peers::{Event, Source};
+use crate::{
+    content::NodeId,
+    peers::{Event, Source},
+};
 
-/// Between two queries while a peer is missing that was heard of before.
+/// Between two queries for a peer that was lost, which it alone answers, and for how long.
 const MISSING: Duration = Duration::from_secs(3);
-/// Between two queries, else.
-const QUIET: Duration = Duration::from_secs(60);
+/// See [`MISSING`].
+const MISSING_FOR: Duration = Duration::from_secs(3600);
+/// One in so many queries is for all that are not known, after the first three.
+const QUIET_ASKS: u32 = 20;
 /// Nobody says the same twice within this time (RFC 6762, section 6).
 const ONCE: Duration = Duration::from_secs(1);
 
@@ -24,30 +29,37 @@ impl Cluster {
         !self.connections_with(host, self.node(there)).is_empty()
     }
 
+    /// Whom it had heard of, and who is lost, is asked for.
+    pub(super) fn look_for(&mut self, host: HostNumber, node: NodeId) {
+        let (there, until) = (self.numbers[&node], self.now + MISSING_FOR);
+        if self.hosts[host].found.contains(&there) {
+            self.hosts[host].missing.insert(there, until);
+        }
+    }
+
     pub(super) fn handle_ask(&mut self, host: HostNumber, life: u32) {
-        let it = &self.hosts[host];
+        let now = self.now;
+        let it = &mut self.hosts[host];
         if it.manager.is_none() || it.life != life {
             return;
         }
-        let known: BTreeSet<_> = it.found.iter().filter(|there| self.is_connected(host, **there)).copied().collect();
-        let is_complete = known.len() == it.found.len();
-        self.hosts[host].asked += 1;
-        let wait = match self.hosts[host].asked {
-            1 => Duration::from_secs(1),
-            2 => Duration::from_secs(2),
-            _ if is_complete => QUIET,
-            _ => MISSING,
-        };
-        if !self.hosts[host].is_paused {
-            let known = Rc::new(known);
+        it.missing.retain(|_, until| now < *until);
+        it.asked += 1;
+        let is_general = it.asked <= 3 || it.asked.is_multiple_of(QUIET_ASKS);
+        let known = Rc::new(if is_general { it.found.clone() } else { BTreeSet::new() });
+        let missing: Vec<HostNumber> = it.missing.keys().copied().collect();
+        if !it.is_paused {
+            for there in missing {
+                self.send(host, there, Packet::Query { known: Rc::default() });
+            }
             for there in 0..self.hosts.len() {
-                if there != host && self.hosts[there].has_mdns && !known.contains(&there) {
+                if is_general && there != host && self.hosts[there].has_mdns && !known.contains(&there) {
                     self.send(host, there, Packet::Query { known: known.clone() });
                 }
             }
         }
-        // Whether somebody is missing is looked at more often than it is asked.
-        self.schedule(wait.min(MISSING), Action::Ask { host, life });
+        let wait = Duration::from_secs(u64::from(self.hosts[host].asked)).min(MISSING);
+        self.schedule(wait, Action::Ask { host, life });
     }
 
     pub(super) fn handle_query(&mut self, host: HostNumber, known: &BTreeSet<HostNumber>) {
