@@ -96,8 +96,11 @@ impl Door {
     /// The connection that the swarm tells of.
     pub(super) fn claim(&self, peer: &PeerId, point: &ConnectedPoint) -> Option<quic::Watched> {
         let mut state = self.lock();
-        // Of several that are alike, which one it is can't be told, but one for each there is.
-        let at = state.admitted.iter().position(|admitted| admitted.peer == *peer && admitted.point == *point)?;
+        // Of several that are alike, which one it is can't be told, but one for each there is. One that has ended may be left of an
+        // earlier dial, which the swarm did not take.
+        let is_it = |admitted: &Admitted| admitted.peer == *peer && admitted.point == *point;
+        let open = state.admitted.iter().position(|admitted| is_it(admitted) && !admitted.connection.is_gone());
+        let at = open.or_else(|| state.admitted.iter().position(is_it))?;
         Some(state.admitted.remove(at).connection)
     }
 }
