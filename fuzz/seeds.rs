@@ -12,7 +12,7 @@ use allibrary::{
     content::{CollectionId, CollectionKey, ContentId, NodeId},
     library::{AddRequest, Library},
     store::{Options, Store},
-    wire::{Frame, blob, catalogue},
+    wire::{Frame, announce::Announcement, blob, catalogue, peers},
 };
 
 fn main() {
@@ -68,6 +68,14 @@ fn main() {
     put("wire", "get", &bytes_of(blob::Request::Get(blob::Get { id, ranges }).to_frame()));
     put("wire", "pages", &bytes_of(catalogue::Request::Pages(pages).to_frame()));
     put("wire", "heads", &bytes_of(heads.into_frame()));
+    let addresses = vec![peers::Address::new("/ip4/10.0.0.1/udp/4720/quic-v1").unwrap()];
+    let node = NodeId([4; 32]);
+    let news = Announcement { collection, version: 300, node, addresses: addresses.clone() };
+    let others = vec![peers::Introduction { node, capacity: 128, uptime_s: 3600, addresses }];
+    let known = peers::Reply::Known(peers::Known { capacity: 128, uptime_s: 60, others });
+    put("wire", "known", &bytes_of(known.to_frame()));
+    put("wire", "ask", &bytes_of(peers::Request::Ask(peers::Ask {}).to_frame()));
+    put("wire", "announcement", &bytes_of(Frame { kind: 1, body: news.to_bytes() }));
     fs::remove_dir_all(folder).unwrap();
 }
 

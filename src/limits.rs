@@ -29,6 +29,14 @@ pub mod wire {
     pub const RANGES_PER_REQUEST: usize = 16;
     /// Requests that a client may have open on one blob stream.
     pub const PIPELINED_REQUESTS: usize = 64;
+    /// Peers that one peer tells of at a time.
+    pub const INTRODUCTIONS: usize = 32;
+    /// Addresses that are told of one peer.
+    pub const TOLD_ADDRESSES: usize = 4;
+    /// Bytes of such an address.
+    pub const ADDRESS_BYTES: usize = 128;
+    /// Bytes of an announcement by gossip.
+    pub const ANNOUNCEMENT_BYTES: usize = 1024;
     /// Bytes of the words in an error message.
     pub const ERROR_DETAIL_BYTES: usize = 256;
 }
@@ -242,6 +250,8 @@ pub mod network {
     pub const HANDSHAKES_BEFORE_RETRY: usize = 16;
     /// Connections that were let in and have ended, and that the swarm may still tell of.
     pub const ADMITTED: usize = 8;
+    /// Incoming handshakes under way from one IP address; further ones are ignored, so that one host leaves room for others.
+    pub const HANDSHAKES_PER_IP: usize = HANDSHAKES / 2;
     /// Connections on one socket, those that are just closing included; further incoming ones are refused.
     pub const CONNECTIONS_PER_SOCKET: usize = 4 * PEERS;
     /// Bytes of the words in a connection's closing.
@@ -349,6 +359,9 @@ const _: () = {
     assert!(transfer::SMALL_BYTES <= GROUP_BYTES);
     assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::REQUEST_BYTES);
     assert!(wire::RANGES_PER_REQUEST * 2 * 10 + 64 <= wire::REQUEST_BYTES);
+    let address = wire::ADDRESS_BYTES + 2;
+    assert!(wire::INTRODUCTIONS * (32 + 3 + 5 + 1 + wire::TOLD_ADDRESSES * address) + 16 <= wire::FRAME_BYTES);
+    assert!(48 + 10 + 32 + 1 + wire::TOLD_ADDRESSES * address <= wire::ANNOUNCEMENT_BYTES);
     assert!(wire::HEADS * (48 + library::NAME_BYTES + 4 * 10) + 64 <= wire::FRAME_BYTES);
     // Memory: a node with 20,000 files and 100 peers that do nothing needs 25 MB (measured), and 100 MB at most if they fill
     // every window, slot and lane. Of a blob that is sent, one frame is on its way, one waits and one is made; of small blobs
@@ -361,8 +374,8 @@ const _: () = {
     let large = follow::LARGE_LANES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
     assert!(25_000_000 + windows + uploads + small + large <= 100_000_000);
     assert!(network::STREAM_WINDOW_BYTES < network::WIDE_CONNECTION_WINDOW_BYTES);
-    // Those of our two protocols, and some of libp2p's own.
-    assert!(2 * network::SERVED_STREAMS_PER_PEER + 4 <= network::STREAMS_PER_CONNECTION as usize);
+    // Those of our three protocols, and some of libp2p's own.
+    assert!(3 * network::SERVED_STREAMS_PER_PEER + 4 <= network::STREAMS_PER_CONNECTION as usize);
     assert!(network::SERVED_STREAMS_PER_PEER < transfer::UPLOAD_SLOTS);
     // A page takes a few of the longest items, so that a page always exists for an item.
     assert!(2 * (library::PATH_BYTES + 2 * library::TITLE_BYTES + library::LANGUAGE_BYTES + 64) <= library::PAGE_BYTES);

@@ -1,7 +1,7 @@
 //! Frames and messages from a peer.
 #![no_main]
 
-use allibrary::wire::{ErrorReply, blob, catalogue, decode, read_frame};
+use allibrary::wire::{ErrorReply, announce::Announcement, blob, catalogue, decode, peers, read_frame};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -12,6 +12,15 @@ fuzz_target!(|data: &[u8]| {
         }
         if let Ok(request) = catalogue::Request::from_frame(&frame) {
             assert_eq!(catalogue::Request::from_frame(&request.to_frame()).ok(), Some(request));
+        }
+        if let Ok(request) = peers::Request::from_frame(&frame) {
+            assert_eq!(peers::Request::from_frame(&request.to_frame()).ok(), Some(request));
+        }
+        if let Ok(reply) = peers::Reply::from_frame(&frame) {
+            assert_eq!(peers::Reply::from_frame(&reply.to_frame()).ok(), Some(reply));
+        }
+        if let Ok(news) = Announcement::from_bytes(&frame.body) {
+            assert_eq!(Announcement::from_bytes(&news.to_bytes()).ok(), Some(news));
         }
         let _ = decode::<ErrorReply>(&frame.body);
         let _ = catalogue::Reply::from_frame(frame.clone());

@@ -4,9 +4,11 @@
 //! version; within it, fields are only ever appended and unknown trailing bytes are ignored, so that versions that differ
 //! by appended fields understand each other. An unknown kind of request is answered with [`ErrorCode::UnknownKind`].
 
+pub mod announce;
 pub mod blob;
 pub mod catalogue;
 mod frame;
+pub mod peers;
 mod text;
 
 pub use frame::{Frame, FrameError, read_frame, read_frame_into, write_frame};
@@ -17,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::limits;
 
 /// Names every protocol of this program that is spoken over a stream of its own.
-pub const PROTOCOLS: [&str; 2] = [catalogue::PROTOCOL, blob::PROTOCOL];
+pub const PROTOCOLS: [&str; 3] = [catalogue::PROTOCOL, blob::PROTOCOL, peers::PROTOCOL];
 
 /// The kind of [`ErrorReply`] frames, the same in every protocol.
 pub const KIND_ERROR: u8 = 0xff;

@@ -129,6 +129,56 @@ fn data_stays_in_the_body_of_its_frame() {
     assert!(blob::Reply::from_frame(&mut blob::Reply::Data(data(long, &[])).into_frame()).is_err());
 }
 
+fn introduction(addresses: usize) -> peers::Introduction {
+    let address = peers::Address::new("/ip4/10.0.0.1/udp/1/quic-v1").unwrap();
+    peers::Introduction { node: NodeId([0x33; 32]), capacity: 5, uptime_s: 300, addresses: vec![address; addresses] }
+}
+
+#[test]
+fn hearsay_is_bounded() {
+    let known = |others: usize, addresses: usize| {
+        let others = vec![introduction(addresses); others];
+        let sent = peers::Reply::Known(peers::Known { capacity: 128, uptime_s: 7, others });
+        peers::Reply::from_frame(&sent.to_frame()).map(|received| assert_eq!(received, sent))
+    };
+    known(limits::wire::INTRODUCTIONS, limits::wire::TOLD_ADDRESSES).unwrap();
+    known(0, 0).unwrap();
+    assert!(known(limits::wire::INTRODUCTIONS + 1, 0).is_err());
+    assert!(known(1, limits::wire::TOLD_ADDRESSES + 1).is_err());
+    let news = |addresses: usize| {
+        let sent = announcement(addresses);
+        announce::Announcement::from_bytes(&sent.to_bytes()).map(|received| assert_eq!(received, sent))
+    };
+    news(limits::wire::TOLD_ADDRESSES).unwrap();
+    assert!(news(limits::wire::TOLD_ADDRESSES + 1).is_err());
+    let long = [announcement(1).to_bytes(), vec![0; limits::wire::ANNOUNCEMENT_BYTES]].concat();
+    assert!(matches!(announce::Announcement::from_bytes(&long), Err(FrameError::TooLong { .. })));
+    let other = Frame { kind: 9, body: Vec::new() };
+    assert!(matches!(peers::Request::from_frame(&other), Err(FrameError::Unexpected(9))));
+    assert!(matches!(peers::Reply::from_frame(&other), Err(FrameError::Unexpected(9))));
+}
+
+fn announcement(addresses: usize) -> announce::Announcement {
+    let peers::Introduction { node, addresses, .. } = introduction(addresses);
+    announce::Announcement { collection: key(), version: 300, node, addresses }
+}
+
+/// The bytes of version 1, of what nodes tell of each other.
+#[test]
+fn golden_bytes_of_hearsay() {
+    let (publisher, collection, node) = ("11".repeat(32), "22".repeat(16), "33".repeat(32));
+    let address = format!("1b{}", hex(b"/ip4/10.0.0.1/udp/1/quic-v1"));
+    let ask = peers::Request::Ask(peers::Ask {});
+    assert_eq!(hex(&on_the_wire(&ask.to_frame())), "0100000000");
+    assert_eq!(peers::Request::from_frame(&ask.to_frame()).unwrap(), ask);
+    let known = peers::Reply::Known(peers::Known { capacity: 128, uptime_s: 7, others: vec![introduction(1)] });
+    let body = format!("80010701{node}05ac0201{address}");
+    let length = hex(&u32::try_from(body.len() / 2).unwrap().to_le_bytes());
+    assert_eq!(hex(&on_the_wire(&known.to_frame())), format!("81{length}{body}"));
+    let news = announcement(1).to_bytes();
+    assert_eq!(hex(&news), format!("{publisher}{collection}ac02{node}01{address}"));
+}
+
 #[test]
 fn texts_are_bounded_and_printable() {
     assert_eq!(Text::<4>::new("abcd").as_deref(), Some("abcd"));
@@ -158,6 +208,9 @@ proptest! {
         let _ = catalogue::Reply::from_frame(frame.clone());
         let _ = blob::Request::from_frame(&frame);
         let _ = blob::Reply::from_frame(&mut frame.clone());
+        let _ = peers::Request::from_frame(&frame);
+        let _ = peers::Reply::from_frame(&frame);
+        let _ = announce::Announcement::from_bytes(&frame.body);
         let _ = decode::<ErrorReply>(&frame.body);
         let bytes = on_the_wire(&frame);
         let _ = block_on(read_frame(&mut &*frame.body, 200));

@@ -42,8 +42,8 @@ pub(super) struct State {
     pub(super) ready: VecDeque<ConnectionHandle>,
     /// When each connection's next timer is due.
     deadlines: BTreeSet<(Instant, usize)>,
-    /// Incoming handshakes under way.
-    handshakes: usize,
+    /// Incoming handshakes under way, by where they come from.
+    pub(super) handshakes: HashMap<IpAddr, usize>,
     /// Incoming connections that the listener has not seen yet.
     incoming: VecDeque<(Connecting, Option<IpAddr>, SocketAddr)>,
     on_incoming: Option<Waker>,
@@ -57,8 +57,8 @@ pub(super) struct Entry {
     pub(super) ready: bool,
     /// In `deadlines`.
     pub(super) deadline: Option<Instant>,
-    /// Counts among `handshakes`.
-    handshaking: bool,
+    /// Counts there among `handshakes`.
+    handshaking: Option<IpAddr>,
 }
 
 impl Endpoint {
@@ -74,7 +74,7 @@ impl Endpoint {
             connections: HashMap::new(),
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            handshakes: 0,
+            handshakes: HashMap::new(),
             incoming: VecDeque::new(),
             on_incoming: None,
             abandoned: false,
@@ -111,7 +111,7 @@ impl Endpoint {
         let mut state = self.lock();
         // libp2p has no server names; rustls wants one that looks like one.
         let (handle, proto) = state.proto.connect(clock::now(), config, remote, "l")?;
-        let shared = state.insert(self, handle, proto, false);
+        let shared = state.insert(self, handle, proto, None);
         self.waker.wake();
         Ok(Connecting::new(shared, self.dial_timeout))
     }
@@ -153,27 +153,29 @@ impl Endpoint {
     }
 
     /// Decides on a stranger's first packet. Few handshakes under way: welcome. More: it must prove its address, so that a
-    /// flood from forged addresses gets no further. Too many, or no room: no.
+    /// flood from forged addresses gets no further. Too many, from there or in all, or no room: no.
     fn admit(self: &Arc<Self>, state: &mut State, now: Instant, incoming: Incoming, reply: &mut Vec<u8>) {
         reply.clear();
-        if state.handshakes >= limits::HANDSHAKES {
+        let from = incoming.remote_address();
+        let (under_way, from_there) = (state.handshakes_under_way(), state.handshakes.get(&from.ip()));
+        if under_way >= limits::HANDSHAKES || from_there.is_some_and(|count| *count >= limits::HANDSHAKES_PER_IP) {
             return state.proto.ignore(incoming);
         }
         if state.abandoned || state.connections.len() >= limits::CONNECTIONS_PER_SOCKET {
             let refusal = state.proto.refuse(incoming, reply);
             return self.answer(&refusal, reply);
         }
-        if state.handshakes >= limits::HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() {
+        if under_way >= limits::HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() {
             match state.proto.retry(incoming, reply) {
                 Ok(retry) => self.answer(&retry, reply),
                 Err(error) => state.proto.ignore(error.into_incoming()),
             }
             return;
         }
-        let (to, from) = (incoming.local_ip(), incoming.remote_address());
+        let to = incoming.local_ip();
         match state.proto.accept(incoming, now, reply, None) {
             Ok((handle, proto)) => {
-                let shared = state.insert(self, handle, proto, true);
+                let shared = state.insert(self, handle, proto, Some(from.ip()));
                 state.incoming.push_back((Connecting::new(shared, self.handshake_timeout), to, from));
                 if let Some(waker) = state.on_incoming.take() {
                     waker.wake();
@@ -200,21 +202,21 @@ impl State {
         endpoint: &Arc<Endpoint>,
         handle: ConnectionHandle,
         proto: quinn_proto::Connection,
-        handshaking: bool,
+        handshaking: Option<IpAddr>,
     ) -> Arc<Shared> {
         let shared = Shared::new(endpoint.clone(), handle, proto);
-        self.handshakes += usize::from(handshaking);
+        if let Some(ip) = handshaking {
+            *self.handshakes.entry(ip).or_default() += 1;
+        }
         self.connections.insert(handle, Entry { shared: shared.clone(), ready: false, deadline: None, handshaking });
         self.make_ready(handle);
         shared
     }
 
     pub(super) fn remove(&mut self, handle: ConnectionHandle) {
-        if let Some(entry) = self.connections.remove(&handle) {
-            self.handshakes -= usize::from(entry.handshaking);
-            if let Some(deadline) = entry.deadline {
-                self.deadlines.remove(&(deadline, handle.0));
-            }
+        self.end_handshake(handle);
+        if let Some(deadline) = self.connections.remove(&handle).and_then(|entry| entry.deadline) {
+            self.deadlines.remove(&(deadline, handle.0));
         }
     }
 
@@ -229,11 +231,18 @@ impl State {
 
     /// A handshake is over, well or not.
     pub(super) fn end_handshake(&mut self, handle: ConnectionHandle) {
-        if let Some(entry) = self.connections.get_mut(&handle)
-            && std::mem::take(&mut entry.handshaking)
+        if let Some(ip) = self.connections.get_mut(&handle).and_then(|entry| entry.handshaking.take())
+            && let Some(count) = self.handshakes.get_mut(&ip)
         {
-            self.handshakes -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.handshakes.remove(&ip);
+            }
         }
+    }
+
+    pub(super) fn handshakes_under_way(&self) -> usize {
+        self.handshakes.values().sum()
     }
 
     pub(super) fn set_deadline(&mut self, handle: ConnectionHandle, deadline: Option<Instant>) {
