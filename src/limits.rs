@@ -217,7 +217,9 @@ pub mod network {
     /// Peers of whom it is remembered that they were turned away.
     pub const REFUSALS: usize = 256;
     /// Peers that one peer tells of at a time.
-    pub const INTRODUCTIONS: usize = 32;
+    pub const INTRODUCTIONS: usize = super::wire::INTRODUCTIONS;
+    /// A peer is told no more often than this whom this node knows.
+    pub const ANSWERED_EVERY_MS: u64 = 60_000;
     /// Bytes of what went wrong, as it is kept and shown.
     pub const REASON_BYTES: usize = 256;
     /// Streams that one peer may have open towards us.
@@ -361,6 +363,7 @@ const _: () = {
     assert!(wire::RANGES_PER_REQUEST * 2 * 10 + 64 <= wire::REQUEST_BYTES);
     let address = wire::ADDRESS_BYTES + 2;
     assert!(wire::INTRODUCTIONS * (32 + 3 + 5 + 1 + wire::TOLD_ADDRESSES * address) + 16 <= wire::FRAME_BYTES);
+    assert!(network::ADDRESSES_REMEMBERED <= wire::TOLD_ADDRESSES);
     assert!(48 + 10 + 32 + 1 + wire::TOLD_ADDRESSES * address <= wire::ANNOUNCEMENT_BYTES);
     assert!(wire::HEADS * (48 + library::NAME_BYTES + 4 * 10) + 64 <= wire::FRAME_BYTES);
     // Memory: a node with 20,000 files and 100 peers that do nothing needs 25 MB (measured), and 100 MB at most if they fill

@@ -127,7 +127,7 @@ pub static KEYS: &[Key] = &[
     key!(Live network.public_addresses, "true or false"),
     key!(Restart network.gossip, "true or false"),
     key!(Restart network.ciphers, "\"auto\", \"aes-256\" or \"chacha20\""),
-    key!(Live heartbeat.interval_ms, "500 to 600000 ms", |ms| (500..=600_000).contains(ms)),
+    key!(Live heartbeat.interval_ms, "500 to 20000 ms", |ms| (500..=20_000).contains(ms)),
     key!(Live heartbeat.timeout_ms, "100 to 60000 ms", |ms| (100..=60_000).contains(ms)),
     key!(Live heartbeat.failures, "1 to 100 probes", |failures| (1..=100).contains(failures)),
     key!(Live reconnect.first_ms, "100 to 600000 ms", |ms| (100..=600_000).contains(ms)),

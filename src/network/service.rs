@@ -28,11 +28,6 @@ use crate::{content::NodeId, limits, peers, wire};
 
 /// Ports that are tried after a default one that is taken.
 const PORTS_TRIED: u16 = 20;
-/// After which a peer that says nothing is lost, and how often it is made to say something. A shorter pair
-/// notices a lost peer sooner and costs more on the wire.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// See [`IDLE_TIMEOUT`].
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// libp2p closes connections that no protocol uses; here `peers` decides which are kept.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -190,12 +185,7 @@ impl Network {
 }
 
 fn swarm(options: &Options, door: Arc<Door>) -> Result<(Swarm<Behaviour>, quic::Control), NetworkError> {
-    let config = quic::Config {
-        ciphers: options.ciphers,
-        idle_timeout: IDLE_TIMEOUT,
-        keep_alive: KEEP_ALIVE,
-        ..quic::Config::new(options.keypair.clone())
-    };
+    let config = quic::Config { ciphers: options.ciphers, ..quic::Config::new(options.keypair.clone()) };
     let transport = quic::Transport::new(&config).map_err(|error| NetworkError::Encryption(error.to_string()))?;
     let connections = transport.control();
     let enter = move |(peer, connection): (_, quic::Connection), point| {

@@ -131,6 +131,7 @@ impl Task {
             }
             peers::Command::Admit(admission) => self.door.set(admission),
             peers::Command::Observe { probe } => self.observe(&probe.into_iter().collect()),
+            // A protocol over streams, which are for others to open.
             peers::Command::Exchange { .. } => {}
         }
     }

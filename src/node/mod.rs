@@ -5,6 +5,7 @@
 pub mod control;
 mod diagnose;
 mod disks;
+mod exchange;
 pub mod footprint;
 mod judging;
 mod kept;

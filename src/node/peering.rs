@@ -4,13 +4,14 @@ mod following;
 mod keeping;
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt, StreamExt, channel::mpsc, future::pending, select_biased};
@@ -22,6 +23,7 @@ use smol::{
 use self::following::Following;
 use super::{
     control::{FailureKind, OpError, PeerChange},
+    exchange,
     kept::ListsError,
     state::State,
 };
@@ -246,6 +248,11 @@ impl Peering {
         lock(&self.manager).standing(clock::now(), node) != Standing::Good
     }
 
+    /// Whom to tell a peer of that asks.
+    pub(super) fn introductions(&self, now: Instant, to: &NodeId) -> Vec<peers::Introduction> {
+        lock(&self.manager).introductions(now, to)
+    }
+
     /// Where this node can be reached.
     pub(super) fn listen(&self) -> Vec<String> {
         lock(&self.listen).clone()
@@ -272,10 +279,17 @@ impl Peering {
         mut events: mpsc::Receiver<NetworkEvent>,
     ) {
         let peering = &state.peering;
-        let mut following = Following::new(state.clone(), connector);
+        let mut following = Following::new(state.clone(), connector.clone());
+        // Dropping a task ends it.
+        let mut asking: HashMap<NodeId, smol::Task<()>> = HashMap::new();
         loop {
             while let Some(command) = peering.poll_command() {
-                network.command(command).await;
+                let peers::Command::Exchange { node } = command else {
+                    network.command(command).await;
+                    continue;
+                };
+                asking.retain(|_, task| !task.is_finished());
+                asking.insert(node, smol::spawn(exchange::ask(state.clone(), connector.clone(), node)));
             }
             peering.tell_keeper();
             if peering.refollow.swap(false, Ordering::Relaxed) {

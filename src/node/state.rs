@@ -11,6 +11,7 @@ use super::{
     control::{FailureKind, OpError, Reply, Request},
     diagnose::{self, Facts},
     disks,
+    exchange::Answered,
     monitor::Monitor,
     ops,
     peering::Peering,
@@ -41,6 +42,8 @@ pub(super) struct State {
     config: Mutex<Config>,
     /// Where it came from.
     sources: Sources,
+    /// Whom it was told lately whom this node knows.
+    pub(super) answered: Answered,
     started: Instant,
 }
 
@@ -64,8 +67,20 @@ impl State {
             page: OnceLock::new(),
             config: Mutex::new(config.clone()),
             sources,
+            answered: Answered::default(),
             started: clock::now(),
         }
+    }
+
+    /// How many peers this node takes at most.
+    pub(super) fn capacity(&self) -> u16 {
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        u16::try_from(config.network.max_peers).unwrap_or(u16::MAX)
+    }
+
+    /// How long this node has been running, in seconds.
+    pub(super) fn uptime_s(&self) -> u32 {
+        u32::try_from(clock::now().duration_since(self.started).as_secs()).unwrap_or(u32::MAX)
     }
 
     /// Tells where the page is, once.

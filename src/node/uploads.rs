@@ -7,13 +7,13 @@ use std::{
 
 use smol::channel::Receiver;
 
-use super::state::State;
+use super::{exchange, state::State};
 use crate::{
     content::NodeId,
     library, limits,
     network::Incoming,
     transfer,
-    wire::{blob, catalogue},
+    wire::{self, blob, catalogue},
 };
 
 /// Serves what comes in, for as long as the network lives.
@@ -46,6 +46,9 @@ async fn serve(state: &State, Incoming { peer, protocol, stream }: Incoming) {
             .await
             .map(drop)
             .map_err(|error| (error.is_violation(), error.to_string())),
+        wire::peers::PROTOCOL => {
+            exchange::serve(state, peer, stream).await.map_err(|error| (error.is_violation(), error.to_string()))
+        }
         other => Err((false, format!("nobody serves {other}"))),
     };
     if let Err((is_violation, error)) = ended {

@@ -66,6 +66,17 @@ pub(super) fn ip(address: &str) -> Option<IpAddr> {
     Some(address.parse::<QuicAddress>().ok()?.ip()?.to_canonical())
 }
 
+/// Whether to tell a peer at `to` of an address: one of the loopback or of a link means nothing elsewhere, and a zone nothing
+/// on another machine.
+pub(super) fn may_be_told(address: &str, to: IpAddr) -> bool {
+    match ip(address) {
+        Some(IpAddr::V4(ip)) if ip.is_link_local() => matches!(to, IpAddr::V4(to) if to.is_link_local()),
+        Some(IpAddr::V6(ip)) if ip.is_unicast_link_local() => false,
+        Some(ip) => !ip.is_loopback() || to.is_loopback(),
+        None => false,
+    }
+}
+
 /// RFC 1918, section 3; RFC 4193; RFC 3927; RFC 4291, section 2.5.6.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
@@ -105,6 +116,15 @@ mod tests {
 
     fn quic(host: &str) -> String {
         format!("{host}/udp/4720/quic-v1")
+    }
+
+    #[test]
+    fn nobody_is_told_what_means_something_here_alone() {
+        let told = |address: &str, to: &str| may_be_told(&quic(address), to.parse().unwrap());
+        assert!(told("/ip4/192.168.1.7", "192.168.1.9") && told("/ip6/fd00::7", "192.168.1.9"));
+        assert!(told("/ip4/127.0.0.1", "127.0.0.1") && !told("/ip4/127.0.0.1", "192.168.1.9"));
+        assert!(told("/ip4/169.254.1.1", "169.254.2.2") && !told("/ip4/169.254.1.1", "192.168.1.9"));
+        assert!(!told("/ip6zone/eth0/ip6/fe80::7", "fe80::9") && !told("/dns4/example.org", "127.0.0.1"));
     }
 
     #[test]

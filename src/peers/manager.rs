@@ -17,7 +17,7 @@ pub use self::lists::Changed;
 use super::{
     Command, Event, Introduction, Lists, Memory, Options, Source,
     access::Access,
-    address::Belief,
+    address::{self, Belief},
     book::{Book, Peer},
     dialler::Dialler,
     refusals::{Refusal, Refusals},
@@ -152,17 +152,19 @@ impl PeerManager {
         self.refusals.iter()
     }
 
-    /// Whom to tell a peer of that asks: others who are connected, and where this node has reached them; at most
-    /// [`INTRODUCTIONS`](limits::network::INTRODUCTIONS), drawn by lot.
+    /// Whom to tell a peer of that asks: others who are connected, and where this node has reached them, as far as that means
+    /// anything to the peer; at most [`INTRODUCTIONS`](limits::network::INTRODUCTIONS), drawn by lot.
     pub fn introductions(&mut self, now: Instant, to: &NodeId) -> Vec<Introduction> {
+        let connection = self.book.find(to).and_then(|peer| peer.connections.first());
+        let Some(ip) = connection.and_then(|it| it.ip()) else { return Vec::new() };
         let of = |(node, peer): (&NodeId, &Peer)| Introduction {
             node: *node,
-            addresses: peer.addresses.proven().map(str::to_owned).collect(),
+            addresses: peer.addresses.proven().filter(|it| address::may_be_told(it, ip)).map(str::to_owned).collect(),
             capacity: peer.about.map_or(0, |about| about.capacity),
             uptime_s: peer.uptime_s(now),
         };
         let others = self.book.connected().filter(|(node, peer)| *node != to && peer.addresses.is_proven());
-        let mut others: Vec<_> = others.map(of).collect();
+        let mut others: Vec<_> = others.map(of).filter(|other| !other.addresses.is_empty()).collect();
         self.rng.shuffle(&mut others);
         others.truncate(limits::network::INTRODUCTIONS);
         others

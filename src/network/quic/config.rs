@@ -34,8 +34,6 @@ pub struct Config {
     pub ciphers: CipherPolicy,
     /// A connection on which nothing arrives for so long is lost. The shorter one of both ends counts.
     pub idle_timeout: Duration,
-    /// After so long without traffic a packet is sent to keep the connection. Well below `idle_timeout`.
-    pub keep_alive: Duration,
     /// A handshake with who dials us must be over after so long.
     pub handshake_timeout: Duration,
     /// A dial is given up after so long: whoever is there answers sooner, and the others are to be tried.
@@ -43,13 +41,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The usual settings: what costs little on the wire (idle 45 s, keep-alive 15 s).
+    /// The usual settings. Nothing keeps an idle connection but [`Watched::probe`](super::Watched::probe).
     pub fn new(keypair: Keypair) -> Self {
         Self {
             keypair,
             ciphers: CipherPolicy::Auto,
-            idle_timeout: Duration::from_secs(45),
-            keep_alive: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(3),
         }
@@ -108,7 +105,6 @@ fn transport_config(config: &Config) -> TransportConfig {
         .send_window(limits::SEND_WINDOW_BYTES)
         .crypto_buffer_size(limits::CRYPTO_BUFFER_BYTES)
         .max_idle_timeout(Some(IdleTimeout::try_from(config.idle_timeout).unwrap_or(longest)))
-        .keep_alive_interval(Some(config.keep_alive))
         .mtu_discovery_config(Some(MtuDiscoveryConfig::default()))
         .initial_rtt(INITIAL_RTT)
         .allow_spin(false);

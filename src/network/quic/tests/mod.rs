@@ -67,7 +67,7 @@ impl Node {
         let peer = keypair.as_libp2p().public().to_peer_id();
         let mut config = Config::new(keypair);
         // Debug code on a busy machine is slow, and who is ignored at first tries again at longer and longer intervals.
-        (config.handshake_timeout, config.dial_timeout) = (SOON, SOON);
+        (config.handshake_timeout, config.dial_timeout, config.idle_timeout) = (SOON, SOON, SOON);
         configure(&mut config);
         let transport = Arc::new(Mutex::new(Transport::new(&config).unwrap()));
         let ((event_sender, events), (accepted_sender, accepted)) = (mpsc::unbounded(), mpsc::unbounded());
