@@ -32,8 +32,8 @@ use crate::{
     config::{Auth, Config, Shape},
     content::NodeId,
     network::{Connector, Network, NetworkEvent, mdns},
-    peers::{self, Admission, Memory, PeerManager, Refusal, Source, Why, reputation::Standing, topology},
-    status::{Notice, NoticeLevel, PeerStatus, Trouble},
+    peers::{self, Admission, Memory, PeerManager, Source, reputation::Standing, topology},
+    status::{Notice, NoticeLevel, PeerStatus},
 };
 
 /// What the configuration tells the peer manager.
@@ -220,22 +220,9 @@ impl Peering {
         lock(&self.manager).status(clock::now())
     }
 
-    /// Those that were turned away lately, and are not among these.
-    pub(super) fn strangers(&self, known: &[PeerStatus]) -> Vec<PeerStatus> {
-        let of = |refusal: &Refusal| PeerStatus {
-            node: refusal.node.to_string(),
-            address: Some(refusal.address.clone()),
-            source: Source::Inbound.name().into(),
-            trouble: match refusal.why {
-                Why::NotAllowed => Some(Trouble::NotAllowedHere),
-                Why::Banned => Some(Trouble::BannedHere),
-                Why::Full => Some(Trouble::FullHere),
-                _ => None,
-            },
-            ..PeerStatus::default()
-        };
-        let is_stranger = |stranger: &PeerStatus| known.iter().all(|peer| peer.node != stranger.node);
-        lock(&self.manager).refusals().map(of).filter(is_stranger).collect()
+    /// Those that were turned away lately and are not known otherwise, for people.
+    pub(super) fn strangers(&self) -> Vec<PeerStatus> {
+        lock(&self.manager).strangers()
     }
 
     /// Whom the network is to let in from its beginning.
@@ -341,15 +328,15 @@ impl Peering {
     }
 }
 
-/// Tells people of connections that come and go; returns whose.
+/// Tells of connections that come and go, also of those that change nothing for the peer; returns whose.
 fn log_event(event: &peers::Event) -> Option<NodeId> {
     match event {
         peers::Event::Connected { node, address, inbound, .. } => {
-            log::info!("connected with {node} at {address} ({})", if *inbound { "it dialled" } else { "dialled" });
+            log::debug!("connected with {node} at {address} ({})", if *inbound { "it dialled" } else { "dialled" });
             Some(*node)
         }
         peers::Event::Disconnected { node, ended, .. } => {
-            log::info!("connection with {node} ended: {ended}");
+            log::debug!("connection with {node} ended: {ended}");
             Some(*node)
         }
         peers::Event::DialFailed { node, error } => {

@@ -113,7 +113,7 @@ impl State {
     fn findings(&self, peers: &[PeerStatus], listen: &[String], peer: Option<&str>) -> Vec<Finding> {
         let config = self.config();
         let damaged_lists = self.peering.damaged_lists();
-        let strangers = self.peering.strangers(peers);
+        let strangers = self.peering.strangers();
         let facts = Facts {
             me: &self.library.node_id().to_string(),
             listen,

@@ -20,7 +20,7 @@ use super::{
     address::{self, Belief},
     book::{Book, Peer},
     dialler::Dialler,
-    refusals::{Refusal, Refusals},
+    refusals::Refusals,
     reputation::{Reputation, Standing},
     state::State,
     topology::{Shape, Topology},
@@ -145,11 +145,6 @@ impl PeerManager {
     /// How those who are known connect with each other.
     pub fn shape(&self) -> Shape {
         self.topology.shape()
-    }
-
-    /// Peers that this node turned away lately, at most [`REFUSALS`](limits::network::REFUSALS).
-    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
-        self.refusals.iter()
     }
 
     /// Whom to tell a peer of that asks: others who are connected, and where this node has reached them, as far as that means

@@ -49,5 +49,4 @@ pub use event::{
 pub use manager::{Changed, PeerManager};
 pub use memory::{Lists, Memory, Remembered};
 pub use options::Options;
-pub use refusals::Refusal;
 pub use state::State;

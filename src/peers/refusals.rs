@@ -13,15 +13,15 @@ const QUIET: Duration = Duration::from_secs(3600);
 
 /// A peer that this node turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// Who.
-    pub node: NodeId,
+    pub(super) node: NodeId,
     /// Where it came from, a multiaddr.
-    pub address: String,
+    pub(super) address: String,
     /// Why.
-    pub why: Why,
+    pub(super) why: Why,
     /// When it was last.
-    pub at: Instant,
+    pub(super) at: Instant,
 }
 
 /// The last ones, at most [`REFUSALS`](limits::network::REFUSALS).

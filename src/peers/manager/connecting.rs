@@ -186,7 +186,7 @@ impl PeerManager {
 }
 
 /// What this node's reason to close a connection means.
-fn trouble_here(why: Why) -> Option<Trouble> {
+pub(super) fn trouble_here(why: Why) -> Option<Trouble> {
     Some(match why {
         Why::NotAllowed => Trouble::NotAllowedHere,
         Why::Banned => Trouble::BannedHere,

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Peer, PeerManager, Source};
+use super::{Peer, PeerManager, Source, connecting::trouble_here};
 use crate::{
     content::NodeId,
-    peers::Why,
+    peers::{Why, refusals::Refusal},
     status::{PeerStatus, Trouble},
 };
 
@@ -13,6 +13,19 @@ impl PeerManager {
     /// What people are shown of every peer at `now`.
     pub fn status(&self, now: Instant) -> Vec<PeerStatus> {
         self.book.iter().map(|(node, peer)| self.status_of(now, node, peer)).collect()
+    }
+
+    /// What people are shown of those that were turned away lately and are not known otherwise; at most
+    /// [`REFUSALS`](crate::limits::network::REFUSALS).
+    pub fn strangers(&self) -> Vec<PeerStatus> {
+        let of = |refusal: &Refusal| PeerStatus {
+            node: refusal.node.to_string(),
+            address: Some(refusal.address.clone()),
+            source: Source::Inbound.name().into(),
+            trouble: trouble_here(refusal.why),
+            ..PeerStatus::default()
+        };
+        self.refusals.iter().filter(|refusal| self.book.find(&refusal.node).is_none()).map(of).collect()
     }
 
     fn status_of(&self, now: Instant, node: &NodeId, peer: &Peer) -> PeerStatus {

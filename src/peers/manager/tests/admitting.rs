@@ -142,7 +142,8 @@ fn room_is_made_for_those_who_are_worth_more() {
     let now = now + Duration::from_secs(2);
     manager.handle_event(now, connected(STRANGER, 3, true));
     assert_eq!(turned_away(&commands(&mut manager)), [(STRANGER, Why::Full)], "it is worth no more than they are");
-    assert!(manager.refusals().any(|it| it.node == STRANGER && it.why == Why::Full));
+    let stranger = manager.strangers().remove(0);
+    assert_eq!((stranger.node, stranger.trouble), (STRANGER.to_string(), Some(Trouble::FullHere)));
     manager.allow(now, GREATER).unwrap();
     manager.with(first, |peer| peer.is_chosen = false);
     manager.with(second, |peer| peer.is_chosen = false);
@@ -207,5 +208,8 @@ fn another_version_is_told_so_and_left_alone() {
     assert_eq!((status.state, status.trouble), (PeerState::Failed, Some(Trouble::Version)));
     assert!(manager.next_dial().unwrap() >= now + manager.options.reconnect.slow / 2);
     manager.handle_event(now, Event::TurnedAway { node: SMALLER, address: "a".into(), why: Why::NotAllowed });
-    assert!(manager.refusals().any(|it| it.node == SMALLER));
+    let stranger = manager.strangers().remove(0);
+    assert_eq!((stranger.node, stranger.trouble), (SMALLER.to_string(), Some(Trouble::NotAllowedHere)));
+    manager.handle_event(now, discovered(SMALLER, Source::Mdns));
+    assert!(manager.strangers().is_empty(), "it is known");
 }
