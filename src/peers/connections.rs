@@ -9,8 +9,10 @@ use super::{ConnectionNumber, Why, address};
 use crate::limits;
 
 /// Two connections that are made within this time were dialled from both ends at once; a later one replaces an earlier one
-/// whose other end has probably restarted.
-pub(super) const SIMULTANEOUS: Duration = Duration::from_secs(5);
+/// whose other end has probably restarted. A handshake whose first packets were lost is said again after 0.3 s and 0.9 s, and
+/// then not before 2.1 s: both ends find themselves on the same side of this. It is short, for so long one that was killed
+/// just after it had connected, and is back at once, is turned away.
+pub(super) const SIMULTANEOUS: Duration = Duration::from_millis(1500);
 /// One dial tries several addresses at once, and more than one may get through: the other end keeps the first that it has,
 /// and closes the rest itself, within this time. Which one that is can't be told from here.
 pub(super) const SIBLINGS: Duration = Duration::from_secs(1);

@@ -107,6 +107,20 @@ fn a_peer_that_restarted_replaces_its_old_connection() {
 }
 
 #[test]
+fn a_peer_that_restarts_soon_is_turned_away_for_a_moment_at_most() {
+    let (mut manager, now) = manager(10);
+    manager.handle_event(now, connected(GREATER, 1, false));
+    // It may have dialled when we did, so the one that we dialled stays.
+    manager.handle_event(now + Duration::from_secs(1), connected(GREATER, 2, true));
+    assert!(matches!(commands(&mut manager)[..], [Command::Close { connection: 2, .. }]));
+    manager.handle_event(now + Duration::from_secs(1), disconnected(GREATER, 2));
+    manager.handle_event(now + Duration::from_secs(2), connected(GREATER, 3, true));
+    assert!(matches!(commands(&mut manager)[..], [Command::Close { connection: 1, .. }]));
+    manager.handle_event(now + Duration::from_secs(2), disconnected(GREATER, 1));
+    assert!(manager.is_connected(&GREATER));
+}
+
+#[test]
 fn whoever_dials_several_addresses_at_once_chooses_the_connection() {
     let (mut manager, now) = manager(10);
     manager.handle_event(now, connected(GREATER, 1, true));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Auth;
+use crate::{config::Auth, peers::connections::SIBLINGS};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -58,6 +58,26 @@ fn simultaneous_dials_end_in_one_connection() {
         cluster.run_until("they are connected", 20 * SECOND, |cluster| cluster.are_connected(0, 1));
         cluster.run_for(20 * SECOND);
         assert!(cluster.are_connected(0, 1));
+        cluster.check_settled();
+    }
+}
+
+/// A host that dies without a word when it has just connected, and is back before anybody has noticed.
+#[test]
+fn who_restarts_at_once_is_back_within_5_s() {
+    for seed in seeds(50) {
+        let mut cluster = cluster(seed, 5, SECOND, |_, _| {});
+        let all = cluster.up();
+        cluster.run_until("all are connected", 5 * SECOND, |cluster| cluster.is_mesh(&all));
+        // Before, its connections may be of one dial, and it chooses.
+        let phase = Duration::from_micros(cluster.rng.u64(..5_000_000));
+        cluster.run_for(SIBLINGS + phase);
+        let restless = cluster.rng.usize(..all.len());
+        cluster.crash(restless);
+        cluster.run_for(SECOND / 5);
+        cluster.start(restless);
+        cluster.run_for(5 * SECOND);
+        assert!(cluster.is_mesh(&all), "{restless} is not back");
         cluster.check_settled();
     }
 }
