@@ -2,7 +2,7 @@
 
 use allibrary::{content::NodeId, status::PeerState};
 
-use super::{ids, support::node::Nodes};
+use super::{ids, support::node::Nodes, wait_for_mesh};
 
 #[test]
 fn named_peers_are_reached_whatever_else_is_named_and_again_after_a_restart() {
@@ -43,4 +43,15 @@ fn named_peers_are_reached_whatever_else_is_named_and_again_after_a_restart() {
     for node in &mut running[1..] {
         node.wait_for_peer(&ids[0], "the hub again", |peer| peer.state == PeerState::Connected);
     }
+}
+
+/// Two who were told of the same third one alone hear of each other from it.
+#[test]
+fn peers_hear_of_each_other_from_a_third() {
+    let nodes = Nodes::new(3);
+    let quiet = |host: usize| nodes.place(host).with("ALLIBRARY_NETWORK_MDNS", "false");
+    let hub = quiet(0).start(&[]);
+    let named = format!("{}@/ip4/{}/udp/4720/quic-v1", nodes.place(0).id(), nodes.lan.hosts[0].ip);
+    let mut running = vec![hub, quiet(1).start(&["--bootstrap", &named]), quiet(2).start(&["--bootstrap", &named])];
+    wait_for_mesh(&mut running, &ids(&nodes), &[0, 1, 2]);
 }

@@ -54,7 +54,13 @@ impl PeerManager {
             Speaks::Others => self.with(node, |peer| peer.ask_at = None),
         }
         let addresses = self.believed(&node, addresses);
-        self.hear(now, node, addresses, Source::Inbound);
+        self.hear(now, node, addresses.clone(), Source::Inbound);
+        let Some(peer) = self.book.find_mut(&node) else { return };
+        let from = peer.connections.first().map(|open| open.address.as_str());
+        // Where it dialled from, and listens, it is: so those who dialled this node alone hear of each other from it.
+        if let Some(from) = addresses.iter().find(|it| Some(it.as_str()) == from) {
+            self.has_memory_changed |= peer.addresses.prove(from);
+        }
     }
 
     pub(super) fn handle_introduced(

@@ -84,6 +84,21 @@ fn this_node_tells_of_those_whom_it_has_reached() {
     let told = manager.introductions(now, &SMALLER);
     assert_eq!(told.len(), 1, "where the other one dialled from is nobody's business");
     assert_eq!((told[0].node, &told[0].addresses[..]), (GREATER, &["/ip4/10.0.0.1/udp/1/quic-v1".to_owned()][..]));
+    // Unless it listens there.
+    let listens = |port: u16| Event::Identified {
+        node: SMALLER,
+        agent: String::new(),
+        speaks: Speaks::Ours,
+        addresses: vec![format!("/ip4/10.0.0.1/udp/{port}/quic-v1")],
+    };
+    manager.handle_event(now, listens(2));
+    assert_eq!(manager.introductions(now, &GREATER), []);
+    manager.handle_event(now, listens(1));
+    let told = manager.introductions(now, &GREATER);
+    assert_eq!(
+        (told.len(), told[0].node, &told[0].addresses[..]),
+        (1, SMALLER, &["/ip4/10.0.0.1/udp/1/quic-v1".into()][..])
+    );
 }
 
 #[test]
