@@ -235,7 +235,7 @@ impl Default for Config {
                 gossip: false,
                 ciphers: Ciphers::Auto,
             },
-            heartbeat: Heartbeat { interval_ms: 4_000, timeout_ms: 250, failures: 20 },
+            heartbeat: Heartbeat { interval_ms: 6_000, timeout_ms: 150, failures: 20 },
             reconnect: Reconnect { first_ms: 500, longest_ms: 3_000, attempts: 30, slow_ms: 60_000 },
             topology: Topology { shape: Shape::Auto, mesh_nodes: 24, hub_nodes: 300 },
             kiosk: Kiosk { enabled: true, listen: (Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT).into() },

@@ -3,7 +3,7 @@
 //!
 //! A peer that was silent for `interval` is probed. A probe that nothing was heard after within `timeout` has failed, and the
 //! next goes out; after `failures` in a row the peer is unresponsive. So a death is found `interval + failures × timeout`
-//! after the last sign of life: with the defaults 4 s + 20 × 0.25 s = 9 s.
+//! after the last sign of life: with the defaults 6 s + 20 × 0.15 s = 9 s.
 //!
 //! Why so many probes: where a packet is lost with the chance p, a probe or its answer is with 1 − (1 − p)², at p = 20 % with
 //! 0.36. All of 10 probes fail once in 27,000 times, which is every 20 minutes for a node with 100 peers; all of 20 once in
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     const OPTIONS: Options =
-        Options { interval: Duration::from_secs(4), timeout: Duration::from_millis(250), failures: 20 };
+        Options { interval: Duration::from_secs(6), timeout: Duration::from_millis(150), failures: 20 };
 
     /// Polls whenever it is time; returns when the first action of this kind came.
     fn run(detector: &mut Detector, wanted: impl Fn(&Action) -> bool) -> Instant {

@@ -45,8 +45,8 @@ impl Options {
             max_peers_per_ip: 32,
             public_addresses: false,
             heartbeat: detector::Options {
-                interval: Duration::from_secs(4),
-                timeout: Duration::from_millis(250),
+                interval: Duration::from_secs(6),
+                timeout: Duration::from_millis(150),
                 failures: 20,
             },
             topology: topology::Options { shape: None, mesh_nodes: 24, hub_nodes: 300 },
