@@ -63,6 +63,7 @@ impl PeerManager {
         self.is_observing = false;
         for sample in samples {
             self.handle_sample(now, sample);
+            self.close_if_left_behind(sample, samples);
         }
         let connected: Vec<NodeId> = self.book.connected().map(|(node, _)| *node).collect();
         let (mut probe, mut lost) = (Vec::new(), Vec::new());
@@ -99,6 +100,26 @@ impl PeerManager {
             peer.bytes.0 += sample.sent_bytes.saturating_sub(open.bytes.0);
             peer.bytes.1 += sample.received_bytes.saturating_sub(open.bytes.1);
             open.bytes = (sample.sent_bytes, sample.received_bytes);
+        }
+    }
+
+    /// Of several connections with a peer, which one dial made, the one that carries nothing is closed: it may be dead, and
+    /// nobody would notice, as the peer is heard on another.
+    fn close_if_left_behind(&mut self, sample: &Sample, samples: &[Sample]) {
+        let late = self.options.heartbeat.interval / 2;
+        let Some(peer) = self.book.find_mut(&sample.node) else { return };
+        if peer.connections.live().count() < 2 {
+            return;
+        }
+        let is_live = |other: &&Sample| peer.connections.live().any(|open| open.number == other.connection);
+        let of_peer = samples.iter().filter(|other| other.node == sample.node).filter(is_live);
+        let last = of_peer.map(|other| other.heard).max();
+        if last.is_some_and(|last| last.saturating_duration_since(sample.heard) > late)
+            && let Some(open) = peer.connections.find_mut(sample.connection).filter(|open| open.closing.is_none())
+        {
+            open.closing = Some(Why::Surplus);
+            let Sample { node, connection, .. } = *sample;
+            self.commands.push_back(Command::Close { node, connection, why: Why::Surplus });
         }
     }
 

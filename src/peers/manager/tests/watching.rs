@@ -185,3 +185,18 @@ fn each_peer_is_asked_whom_it_knows_every_ten_minutes() {
     assert!(asked.iter().all(|(_, command)| *command == Command::Exchange { node: GREATER }));
     assert!(asked.windows(2).all(|two| two[1].0 - two[0].0 >= 600 * SECOND));
 }
+
+#[test]
+fn of_two_connections_the_one_that_is_left_behind_is_closed() {
+    let (mut manager, now) = manager(10);
+    for connection in [1, 2] {
+        manager.handle_event(now, connected(GREATER, connection, true));
+    }
+    let _ = commands(&mut manager);
+    assert_eq!(manager.book.find(&GREATER).unwrap().connections.live().count(), 2, "one dial may have made both");
+    let later = now + manager.options.heartbeat.interval;
+    manager.handle_event(later, Event::Observed { samples: vec![sample(GREATER, 1, now), sample(GREATER, 2, later)] });
+    let closed = Command::Close { node: GREATER, connection: 1, why: Why::Surplus };
+    assert_eq!(commands(&mut manager).iter().filter(|command| **command == closed).count(), 1);
+    assert!(manager.is_connected(&GREATER));
+}
