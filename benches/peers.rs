@@ -179,6 +179,7 @@ fn start_network(keypair: Keypair) -> Started {
         listen_explicit: true,
         mdns: false,
         services: Vec::new(),
+        gossip: false,
         ciphers: CipherPolicy::Auto,
         admission: Arc::new(Admission::everybody()),
     };

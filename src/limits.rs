@@ -270,6 +270,18 @@ pub mod network {
     pub const TURNED_AWAY: usize = 64;
     /// Commands waiting between the node and the network task.
     pub const COMMAND_QUEUE: usize = 64;
+    /// Announcements that this node makes in a minute; twice as many of another are passed on.
+    pub const ANNOUNCED_PER_MINUTE: u32 = 6;
+    /// Announcements that are passed on in a minute.
+    pub const ANNOUNCEMENTS_PER_MINUTE: u32 = 240;
+    /// Announcements that come from one peer in a minute; more breaks the rules. Its minute may begin at another time.
+    pub const ANNOUNCEMENTS_PER_PEER: u32 = 2 * (ANNOUNCEMENTS_PER_MINUTE + 2 * ANNOUNCED_PER_MINUTE);
+    /// Bytes that gossip sends at a time: a few announcements, or what it names of them.
+    pub const GOSSIP_RPC_BYTES: usize = 8 * 1024;
+    /// Messages that are named to a peer in one heartbeat of gossip.
+    pub const GOSSIP_IDS: usize = 128;
+    /// Messages of gossip at a time, and that wait for a peer which takes them slowly; more are dropped.
+    pub const GOSSIP_QUEUE: usize = 64;
     /// Bytes of one mDNS packet (RFC 6762, section 17).
     pub const MDNS_PACKET_BYTES: usize = 9000;
     /// Peers that mDNS remembers.
@@ -362,6 +374,9 @@ const _: () = {
     assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::REQUEST_BYTES);
     assert!(wire::RANGES_PER_REQUEST * 2 * 10 + 64 <= wire::REQUEST_BYTES);
     let address = wire::ADDRESS_BYTES + 2;
+    // A name is a peer id, a number, and what protobuf puts before it; a message has its topic, signature, key and author.
+    assert!(network::GOSSIP_IDS * (38 + 8 + 2) + 256 <= network::GOSSIP_RPC_BYTES);
+    assert!(wire::ANNOUNCEMENT_BYTES + 512 <= network::GOSSIP_RPC_BYTES);
     assert!(wire::INTRODUCTIONS * (32 + 3 + 5 + 1 + wire::TOLD_ADDRESSES * address) + 16 <= wire::FRAME_BYTES);
     assert!(network::ADDRESSES_REMEMBERED <= wire::TOLD_ADDRESSES);
     assert!(48 + 10 + 32 + 1 + wire::TOLD_ADDRESSES * address <= wire::ANNOUNCEMENT_BYTES);

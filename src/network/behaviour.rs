@@ -1,10 +1,16 @@
-//! The protocols that every connection speaks: identify, ping, and the program's own over plain streams.
+//! The protocols that every connection speaks: identify, ping, the program's own over plain streams, and gossip if it is wanted.
 
 use std::time::Duration;
 
-use libp2p::{StreamProtocol, identify, ping, swarm};
+use libp2p::{
+    StreamProtocol, identify, ping,
+    swarm::{self, behaviour::toggle::Toggle},
+};
 
-use super::identity::{Keypair, node_id};
+use super::{
+    gossip,
+    identity::{Keypair, node_id},
+};
 use crate::{
     limits::network::{ADDRESSES_PER_PEER, AGENT_BYTES},
     peers::{self, Speaks},
@@ -27,10 +33,12 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) stream: libp2p_stream::Behaviour,
+    /// Off, it costs nothing: no protocol, no timer.
+    pub(super) gossip: Toggle<gossip::Behaviour>,
 }
 
 impl Behaviour {
-    pub(super) fn new(keypair: &Keypair) -> Self {
+    pub(super) fn new(keypair: &Keypair, gossip: bool) -> Self {
         let identify = identify::Config::new(PROTOCOL_VERSION.into(), keypair.as_libp2p().public())
             .with_agent_version(concat!("allibrary/", env!("CARGO_PKG_VERSION")).into())
             .with_interval(IDENTIFY_INTERVAL)
@@ -40,6 +48,7 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             stream: libp2p_stream::Behaviour::new(),
+            gossip: gossip.then(|| gossip::behaviour(keypair)).into(),
         }
     }
 }

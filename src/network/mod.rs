@@ -6,6 +6,7 @@
 mod behaviour;
 mod closing;
 mod door;
+mod gossip;
 pub mod identity;
 mod interfaces;
 pub mod mdns;

@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::{
     behaviour::Behaviour,
     door::Door,
+    gossip::Intake,
     identity::{self, Keypair},
     interfaces::Changes,
     mdns::{self, Mdns},
@@ -24,7 +25,12 @@ use super::{
     task::Task,
     tls::CipherPolicy,
 };
-use crate::{content::NodeId, limits, peers, wire};
+use crate::{
+    clock,
+    content::NodeId,
+    limits, peers,
+    wire::{self, announce::Announcement},
+};
 
 /// Ports that are tried after a default one that is taken.
 const PORTS_TRIED: u16 = 20;
@@ -46,6 +52,8 @@ pub struct Options {
     pub mdns: bool,
     /// What else mDNS announces.
     pub services: Vec<mdns::Service>,
+    /// Whether to pass on announcements.
+    pub gossip: bool,
     /// Which ciphers, in which order.
     pub ciphers: CipherPolicy,
     /// Whom to let in, until a command says otherwise.
@@ -59,6 +67,8 @@ pub enum NetworkEvent {
     Peer(peers::Event),
     /// The multiaddrs that peers can reach this node at have changed; link-local ones have the interface that they are on.
     Listening(Vec<String>),
+    /// A node has a version of a collection: it said so itself, and nothing else is known of it.
+    Announced(Announcement),
     /// Another host uses this node's id: its data folder was copied.
     OwnIdElsewhere(IpAddr),
 }
@@ -69,6 +79,8 @@ pub(super) enum NetworkCommand {
     Peer(peers::Command),
     /// Answer what mDNS heard.
     Heard(oneshot::Sender<Vec<mdns::Heard>>),
+    /// Announce something, and answer whether anybody was told.
+    Announce(Announcement, oneshot::Sender<bool>),
     /// Take leave and end.
     Stop,
 }
@@ -154,7 +166,8 @@ impl Network {
         let (commands, commands_receiver) = smol::channel::bounded(limits::network::COMMAND_QUEUE);
         let (outbox, connections) = (Outbox::new(events_sender), HashMap::new());
         let changes = Changes::new();
-        let task = Task { swarm, quic, door, turned_away, mdns, outbox, connections, changes, subnets: None };
+        let intake = Intake::new(clock::now());
+        let task = Task { swarm, quic, door, turned_away, mdns, intake, outbox, connections, changes, subnets: None };
         let (running, ended) = smol::channel::bounded(1);
         smol::spawn(async move {
             task.run(commands_receiver).await;
@@ -177,6 +190,13 @@ impl Network {
         answer.await.unwrap_or_default()
     }
 
+    /// Announces what this node has to the peers that gossip; whether there are any.
+    pub async fn announce(&self, announcement: Announcement) -> bool {
+        let (sender, answer) = oneshot::channel();
+        let _ = self.commands.send(NetworkCommand::Announce(announcement, sender)).await;
+        answer.await.unwrap_or_default()
+    }
+
     /// Tells the peers and ends.
     pub async fn stop(&self) {
         let _ = self.commands.send(NetworkCommand::Stop).await;
@@ -195,7 +215,7 @@ fn swarm(options: &Options, door: Arc<Door>) -> Result<(Swarm<Behaviour>, quic::
     let transport = transport.and_then(enter).map_err(|error| error.into_inner()).boxed();
     let config = swarm::Config::with_executor(|task| smol::spawn(task).detach()).with_idle_connection_timeout(NEVER);
     let me = identity::peer_id(options.keypair.node_id());
-    Ok((Swarm::new(transport, Behaviour::new(&options.keypair), me, config), connections))
+    Ok((Swarm::new(transport, Behaviour::new(&options.keypair, options.gossip), me, config), connections))
 }
 
 /// Listens on an address, or on a later port where a default one is taken.

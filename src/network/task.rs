@@ -13,6 +13,7 @@ use futures::{FutureExt, StreamExt, select_biased};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::ConnectedPoint,
+    gossipsub,
     multiaddr::Protocol,
     ping,
     swarm::{
@@ -27,6 +28,7 @@ use super::{
     behaviour::{self, Behaviour, BehaviourEvent},
     closing,
     door::Door,
+    gossip::{self, Intake, Verdict},
     identity::{node_id, peer_id},
     interfaces::{self, Changes},
     mdns::{self, Mdns},
@@ -36,8 +38,10 @@ use super::{
     tls::Cipher,
 };
 use crate::{
+    clock,
     content::NodeId,
-    peers::{self, DialError, Ended, Source, Why},
+    peers::{self, Conduct, DialError, Ended, Source, Why},
+    wire::announce::Announcement,
 };
 
 /// How long peers are waited for to take notice of the end.
@@ -50,6 +54,8 @@ pub(super) struct Task {
     /// Whom the door was closed to.
     pub(super) turned_away: Receiver<peers::Event>,
     pub(super) mdns: Option<Mdns>,
+    /// Bounds what is passed on.
+    pub(super) intake: Intake,
     pub(super) outbox: Outbox,
     pub(super) connections: HashMap<ConnectionId, Open>,
     /// Tells when to look at the interfaces.
@@ -84,6 +90,9 @@ impl Task {
                     Ok(NetworkCommand::Heard(answer)) => {
                         // Who no longer waits for the answer needs none.
                         let _ = answer.send(self.mdns.as_ref().map(Mdns::heard).unwrap_or_default());
+                    }
+                    Ok(NetworkCommand::Announce(announcement, answer)) => {
+                        let _ = answer.send(self.announce(&announcement));
                     }
                     Ok(NetworkCommand::Stop) | Err(_) => break,
                 },
@@ -254,10 +263,33 @@ impl Task {
             }),
             BehaviourEvent::Identify(event) => behaviour::identified(event),
             BehaviourEvent::Stream(()) => None,
+            BehaviourEvent::Gossip(event) => self.handle_gossip_event(event),
         };
         if let Some(event) = event {
             self.outbox.push_peer(event);
         }
+    }
+
+    /// Returns whether anybody was told.
+    fn announce(&mut self, announcement: &Announcement) -> bool {
+        let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() else { return false };
+        gossip.publish(gossip::topic(), announcement.to_bytes()).is_ok()
+    }
+
+    /// Nothing is passed on that was not looked at; returns what there is to say of the peer that passed it on.
+    fn handle_gossip_event(&mut self, event: gossipsub::Event) -> Option<peers::Event> {
+        let gossipsub::Event::Message { propagation_source, message_id, message } = event else { return None };
+        let node = node_id(&propagation_source)?;
+        let verdict = self.intake.judge_message(clock::now(), node, &message);
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            gossip.report_message_validation_result(&message_id, &propagation_source, verdict.acceptance());
+        }
+        match verdict {
+            Verdict::News(announcement) => self.outbox.push(NetworkEvent::Announced(announcement)),
+            Verdict::Surplus => log::debug!("an announcement that {node} passed on was one too many"),
+            Verdict::Violation => return Some(peers::Event::Behaved { node, conduct: Conduct::Violation }),
+        }
+        None
     }
 
     /// Something may be new with the interfaces.

@@ -7,6 +7,7 @@ mod diagnose;
 mod disks;
 mod exchange;
 pub mod footprint;
+mod gossip;
 mod judging;
 mod kept;
 mod monitor;

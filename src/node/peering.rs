@@ -23,7 +23,7 @@ use smol::{
 use self::following::Following;
 use super::{
     control::{FailureKind, OpError, PeerChange},
-    exchange,
+    exchange, gossip,
     kept::ListsError,
     state::State,
 };
@@ -291,6 +291,7 @@ impl Peering {
             };
             select_biased! {
                 event = events.next() => match event {
+                    Some(NetworkEvent::Announced(announcement)) => gossip::heard(&state, announcement),
                     Some(event) => peering.handle(event, &mut following),
                     None => return,
                 },
@@ -318,6 +319,8 @@ impl Peering {
                 log::debug!("listening on {}", addresses.join(", "));
                 *lock(&self.listen) = addresses;
             }
+            // Whoever knows the library looks at it.
+            NetworkEvent::Announced(_) => {}
             NetworkEvent::OwnIdElsewhere(from) => {
                 *lock(&self.clone) = Some(from);
                 for notice in self.notices() {

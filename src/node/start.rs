@@ -8,7 +8,7 @@ use smol::channel::bounded;
 use super::{
     Node, NodeError, Page,
     control::{self, OpError},
-    disks, footprint, judging, kept, ops,
+    disks, footprint, gossip, judging, kept, ops,
     peering::{self, Peering},
     rebuild::{self, Rebuild},
     scrub,
@@ -122,7 +122,7 @@ fn run(config: &Config, state: Arc<State>, kiosk: Option<Kiosk>, started: Starte
     let for_clients = state.clone();
     let handler: control::Handler = Arc::new(move |request, on_reply| for_clients.perform(request, on_reply));
     let peering = Peering::run(state.clone(), network.clone(), started.connector, started.events);
-    let tasks = vec![
+    let mut tasks = vec![
         smol::spawn(peering),
         smol::spawn(Peering::keep(state.clone())),
         smol::spawn(judging::run(state.clone())),
@@ -133,6 +133,9 @@ fn run(config: &Config, state: Arc<State>, kiosk: Option<Kiosk>, started: Starte
         smol::spawn(footprint::trim(state.clone())),
         smol::spawn(async move { server.serve(handler).await }),
     ];
+    if config.network.gossip {
+        tasks.push(smol::spawn(gossip::announce(state.clone(), network.clone())));
+    }
     let page = kiosk.map(|kiosk| {
         let (running, stopped) = bounded::<Infallible>(1);
         let stopped = async move {
@@ -212,6 +215,7 @@ fn network_options(config: &Config, keypair: Keypair, state: &State) -> network:
         listen_explicit: config.is_explicit("network.listen"),
         mdns: config.network.mdns,
         services: page.into_iter().collect(),
+        gossip: config.network.gossip,
         ciphers: match config.network.ciphers {
             Ciphers::Auto => CipherPolicy::Auto,
             Ciphers::Aes256 => CipherPolicy::Aes256,

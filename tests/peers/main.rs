@@ -10,6 +10,7 @@ mod access;
 mod bootstrap;
 mod commands;
 mod diagnose;
+mod gossip;
 mod mesh;
 mod paths;
 mod silence;

@@ -112,6 +112,16 @@ impl Follower {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy.into();
     }
 
+    /// Whether a version of a collection that somebody has may be wanted here: of a collection that is not known yet, the name
+    /// isn't either.
+    pub fn may_want(&self, key: &CollectionKey, version: u64) -> bool {
+        let policy = self.policy();
+        match self.library.summary(key) {
+            Some(summary) => version > summary.version && policy.wants(key, &summary.name),
+            None => policy.may_want(key),
+        }
+    }
+
     /// Every transfer under way.
     pub fn transfers(&self, now: Instant) -> Vec<TransferStatus> {
         self.transfers.status(now, |key| self.library.summary(key))

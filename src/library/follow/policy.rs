@@ -37,6 +37,15 @@ impl Policy {
             })
     }
 
+    /// Whether a collection is mirrored, if it has the right name.
+    pub(super) fn may_want(&self, key: &CollectionKey) -> bool {
+        self.only.is_empty()
+            || self.only.iter().any(|only| match only {
+                Only::Collection(_) => true,
+                Only::Publisher(node) => *node == key.publisher,
+            })
+    }
+
     /// Why a version with so many items is too much, next to the publisher's other collections.
     pub(super) fn refuses(&self, all: &[Summary], key: &CollectionKey, items: u64) -> Option<String> {
         let others = || all.iter().filter(|it| it.key.publisher == key.publisher && it.key != *key);
@@ -58,5 +67,27 @@ impl Policy {
     pub(super) fn has_room(&self, all: &[Summary], publisher: &NodeId, bytes: u64) -> bool {
         let held: u64 = all.iter().filter(|it| it.key.publisher == *publisher).map(|it| it.held_bytes).sum();
         held.saturating_add(bytes) <= self.max_bytes_per_publisher
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::CollectionId;
+
+    #[test]
+    fn what_has_no_name_yet_may_be_wanted_unless_its_publisher_is_not() {
+        let policy = |only| Policy {
+            only,
+            max_bytes_per_publisher: 1,
+            max_items_per_publisher: 1,
+            max_collections_per_publisher: 1,
+        };
+        let key = |publisher| CollectionKey { publisher: NodeId([publisher; 32]), id: CollectionId([1; 16]) };
+        assert!(policy(Vec::new()).may_want(&key(1)));
+        let one = policy(vec![Only::Publisher(NodeId([1; 32]))]);
+        assert!(one.may_want(&key(1)) && !one.may_want(&key(2)));
+        let named = policy(vec![Only::Publisher(NodeId([1; 32])), Only::Collection("Books".into())]);
+        assert!(named.may_want(&key(2)));
     }
 }

@@ -1,6 +1,6 @@
 //! What is heard of peers: by mDNS, from themselves, from others, and from the machine's interfaces.
 
-use std::time::Instant;
+use std::{net::Ipv4Addr, time::Instant};
 
 use super::{PeerManager, Source};
 use crate::{
@@ -12,9 +12,13 @@ use crate::{
 impl PeerManager {
     pub(super) fn handle_discovered(&mut self, now: Instant, node: NodeId, addresses: Vec<String>, source: Source) {
         let public = self.options.public_addresses;
+        let believed =
+            |teller| addresses.iter().filter(|it| self.belief.believes(it, teller, public)).cloned().collect();
         let addresses: Vec<_> = match source {
             Source::Bootstrap | Source::Remembered => addresses,
-            _ => addresses.into_iter().filter(|it| self.belief.believes(it, Teller::Link, public)).collect(),
+            // It came by way of others, from who knows where.
+            Source::Exchange => believed(Teller::Peer(Ipv4Addr::UNSPECIFIED.into())),
+            _ => believed(Teller::Link),
         };
         if self.hear(now, node, addresses, source) {
             self.retry(now, node);

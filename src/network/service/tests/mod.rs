@@ -1,6 +1,7 @@
 //! The network on the loopback.
 
 mod door;
+mod gossip;
 mod seen;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ fn options(listen: &str) -> Options {
         listen_explicit: true,
         mdns: false,
         services: Vec::new(),
+        gossip: false,
         ciphers: CipherPolicy::Auto,
         admission: Arc::new(peers::Admission::everybody()),
     }

@@ -286,3 +286,17 @@ fn states_and_connections_agree_whatever_happens() {
         }
     }
 }
+
+#[test]
+fn what_came_a_long_way_leads_nobody_to_its_own_machine() {
+    let (mut manager, now) = manager(10);
+    manager.handle_event(
+        now,
+        Event::NetworkChanged { subnets: vec![Subnet { address: [192, 168, 1, 2].into(), prefix_bits: 24 }] },
+    );
+    let (near, own) = ("/ip4/10.0.0.7/udp/1/quic-v1", "/ip4/127.0.0.1/udp/1/quic-v1");
+    let addresses_told = vec![near.into(), own.into(), "/ip6zone/eth0/ip6/fe80::1/udp/1/quic-v1".into()];
+    let event = Event::Discovered { node: OTHER, addresses: addresses_told, source: Source::Exchange };
+    manager.handle_event(now, event);
+    assert_eq!(addresses(&manager, OTHER), [near]);
+}
