@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs};
 
+use serde_json::Value;
+
 use super::{ids, support::node::Nodes};
 
 #[test]
@@ -12,9 +14,14 @@ fn a_mirror_finds_a_publisher_that_only_others_know() {
         nodes.place(host).with("ALLIBRARY_NETWORK_MDNS", "false").with("ALLIBRARY_NETWORK_GOSSIP", "true")
     };
     let address = |host: usize| format!("/ip4/{}/udp/4720/quic-v1", nodes.lan.hosts[host].ip);
-    let middle = format!("{}@{}", ids[1], address(1));
-    let mut between = place(1).start(&["--listen", &address(1)]);
-    // It is dialled by both, so it knows no proven address of theirs to tell the other.
+    // It knows both by addresses of the link, which it tells nobody: of each other they can only hear by gossip.
+    let mut between = place(1).start(&["--listen", "/ip6/::/udp/4720/quic-v1"]);
+    let of_link = |status: &Value| {
+        let listen = status["listen"].as_array()?.iter().filter_map(Value::as_str);
+        listen.into_iter().find(|it| it.starts_with("/ip6zone/eth0")).map(str::to_owned)
+    };
+    let status = between.wait_for("an address of the link", |status| of_link(status).is_some());
+    let middle = format!("{}@{}", ids[1], of_link(&status).expect("it was just looked at"));
     let mut mirror = place(2).start(&["--mirror", "--listen", &address(2), "--bootstrap", &middle]);
     between.wait_for_peers(1);
     let mut publisher = place(0).start(&["--listen", &address(0), "--bootstrap", &middle]);
