@@ -1,0 +1,141 @@
+//! Real stores in temporary folders, over Unix sockets; peers that lie are written by hand. A file for each topic.
+
+mod clients;
+mod fetching;
+mod lies;
+mod slow;
+
+use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+
+use futures::{
+    AsyncReadExt, AsyncWriteExt,
+    future::{Either, join, select},
+};
+use proptest::prelude::*;
+use smol::{block_on, net::unix::UnixStream};
+
+use super::{pace::PACE, *};
+use crate::{
+    content::ContentId,
+    limits::{
+        GROUP_BYTES,
+        transfer::{BUSY_RETRY_MS, PACE_BYTES, SMALL_BYTES},
+        wire::{DATA_BYTES, DATA_FRAME_BYTES, PIPELINED_REQUESTS, REQUEST_BYTES},
+    },
+    store::{LibraryPath, Options, Store},
+    wire::{
+        ErrorCode, ErrorReply, Frame, KIND_ERROR,
+        blob::{Blob, Data, Get, Range, Ranges, Reply, Request},
+        decode, read_frame, write_frame,
+    },
+};
+
+const MIB: usize = 1024 * 1024;
+
+/// A node's store, and a folder for the files that it shares.
+struct Node {
+    folder: tempfile::TempDir,
+    store: Arc<Store>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&folder.path().join("data"), Options::default()).unwrap());
+        Self { folder, store }
+    }
+
+    fn share(&self, bytes: &[u8]) -> ContentId {
+        let (id, path) = (ContentId::of(bytes), self.shared(&ContentId::of(bytes)));
+        std::fs::write(&path, bytes).unwrap();
+        let imported = self.store.import_in_place(&path, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+        self.store.commit(vec![imported]).unwrap();
+        id
+    }
+
+    /// Where the file stands that was shared.
+    fn shared(&self, id: &ContentId) -> PathBuf {
+        self.folder.path().join(format!("{id}.file"))
+    }
+
+    fn verified_bytes(&self, id: ContentId) -> u64 {
+        self.store.blob(&id).map_or(0, |blob| blob.ranges().iter().map(|range| range.end - range.start).sum())
+    }
+
+    /// The bytes, if all of them are here.
+    fn content(&self, id: ContentId) -> Option<Vec<u8>> {
+        let mut blob = self.store.blob(&id).ok()?;
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < blob.size() {
+            let start = bytes.len() as u64;
+            bytes.extend(blob.read(start..(start + DATA_BYTES).min(blob.size())).ok()?);
+        }
+        Some(bytes)
+    }
+
+    async fn fetch(&self, stream: &mut UnixStream, id: ContentId, size: u64) -> Result<(), FetchError> {
+        fetch_blob((stream, &mut Pace::default()), &self.store, id, size, &name(&id), &mut |_| {}).await
+    }
+
+    async fn serve(&self, stream: UnixStream) -> Result<ServeStats, ServeError> {
+        serve(stream, Arc::clone(&self.store), &Uploads::new(2)).await
+    }
+}
+
+fn name(id: &ContentId) -> LibraryPath {
+    LibraryPath::new(&format!("books/{id}")).unwrap()
+}
+
+/// Bytes that differ everywhere, and for each seed.
+fn bytes(seed: u32, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Fetches from an honest node over a fresh connection.
+fn fetch_from(server: &Node, client: &Node, id: ContentId, size: u64) -> (Result<(), FetchError>, ServeStats) {
+    let (mut near, far) = UnixStream::pair().unwrap();
+    let fetch = async {
+        let result = client.fetch(&mut near, id, size).await;
+        drop(near);
+        result
+    };
+    let (result, stats) = block_on(join(fetch, server.serve(far)));
+    (result, stats.unwrap())
+}
+
+fn get(id: ContentId, start: u64, len: u64) -> Frame {
+    Request::Get(Get { id, ranges: Ranges::from_iter([Range { start, len }]) }).to_frame()
+}
+
+async fn ask(stream: &mut UnixStream, frame: &Frame) {
+    write_frame(stream, frame.kind, &frame.body).await.unwrap();
+}
+
+#[test]
+fn futures_can_be_spawned() {
+    fn spawnable<T: Send>(_: T) {}
+    let node = Node::new();
+    let (mut near, far) = UnixStream::pair().unwrap();
+    let uploads = Uploads::new(1);
+    spawnable(serve(far, Arc::clone(&node.store), &uploads));
+    let id = ContentId::of(b"");
+    spawnable(fetch_blob((&mut near, &mut Pace::default()), &node.store, id, 0, &name(&id), &mut |_| {}));
+    spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], &mut |_| {}));
+}
+
+#[test]
+fn a_throttled_peer_gets_what_others_leave() {
+    let uploads = Uploads::new(4);
+    let throttled = uploads.throttled();
+    let (a, b) = (throttled.take().unwrap(), throttled.take());
+    assert!(b.is_some() && throttled.take().is_none(), "half of them");
+    let others = [uploads.take(), uploads.take()];
+    assert!(others.iter().all(Option::is_some) && uploads.take().is_none());
+    drop((a, b));
+    assert!(throttled.take().is_none(), "others have more than half");
+    assert!(uploads.take().is_some(), "they may have all");
+    drop(others);
+    assert!(throttled.take().is_some());
+}
