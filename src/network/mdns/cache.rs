@@ -103,6 +103,11 @@ impl Cache {
         self.peers.contains_key(peer)
     }
 
+    /// How many peers were heard of.
+    pub(super) fn len(&self) -> u32 {
+        self.peers.len().try_into().unwrap_or(u32::MAX)
+    }
+
     /// Whether one more peer may come from this source: a stranger that makes up peers cannot keep the others out.
     fn has_room_for(&self, source: IpAddr) -> bool {
         let from_source =

@@ -31,8 +31,13 @@ const MAX_QUERY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Unsolicited announcements, and the time between them (RFC 6762, section 8.3).
 const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCEMENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Where nothing was answered for so long, others' questions may reach this node alone, and it asks itself.
+const MAX_SILENCE: Duration = Duration::from_secs(6 * 60);
 /// Between two multicasts of a record on a link (RFC 6762, section 6).
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+/// For each node that is known here, that much is between two answers that tell of this one: so that all nodes of a link
+/// together give 50 in a second at most, however many they are. On Wi-Fi each costs everybody's time.
+const ANSWER_INTERVAL_PER_NODE: Duration = Duration::from_millis(20);
 /// How much earlier a record may be told again: to defend a name (RFC 6762, section 6), and to libp2p nodes, so that
 /// one that comes up right after an answer to another is not left waiting. Stock libp2p has no limit.
 const PROBE_SLACK: Duration = Duration::from_millis(750);
@@ -58,7 +63,10 @@ struct LinkState {
     link: Link,
     zone: Zone,
     query_at: Instant,
+    /// What comes after that.
     query_interval: Duration,
+    /// When another node was heard to tell where it is.
+    heard: Option<Instant>,
     announce_at: Instant,
     announcements: u8,
     limiter: Limiter,
@@ -69,13 +77,13 @@ struct LinkState {
 struct Limiter(HashMap<(Group, bool), Instant>);
 
 impl Limiter {
-    /// Whether a group may be told now, this much before its time.
-    fn admits(&mut self, now: Instant, told: (Group, bool), slack: Duration) -> bool {
+    /// Whether a group may be told now, this much before its time; then not again before this interval is over.
+    fn admits(&mut self, now: Instant, told: (Group, bool), slack: Duration, interval: Duration) -> bool {
         let due = self.0.get(&told).map_or(now, |due| now.max(*due));
         if due > now + slack {
             return false;
         }
-        self.0.insert(told, due + ANSWER_INTERVAL);
+        self.0.insert(told, due + interval);
         true
     }
 }
@@ -88,10 +96,17 @@ impl LinkState {
             zone,
             query_at: now,
             query_interval: FIRST_QUERY_INTERVAL,
+            heard: None,
             announce_at: now,
             announcements: ANNOUNCEMENTS,
             limiter: Limiter::default(),
         }
+    }
+
+    /// A question was asked; the next is due after the interval.
+    fn wait_to_ask(&mut self, now: Instant) {
+        self.query_at = now + self.query_interval;
+        self.query_interval = MAX_QUERY_INTERVAL.min(2 * self.query_interval);
     }
 
     fn next_timeout(&self) -> Instant {
@@ -213,7 +228,7 @@ impl Engine {
     /// Asks for the missing peers that it is time for, on all links.
     fn ask_for_missing(&mut self, now: Instant) {
         self.missing.retain(|_, missing| now < missing.until);
-        let again = now + MISSING_INTERVAL + self.lateness();
+        let again = now + MISSING_INTERVAL + self.lateness(MISSING_INTERVAL / 6);
         let due = self.missing.values_mut().filter(|missing| missing.ask_at <= now);
         let hosts: Vec<_> = due
             .map(|missing| {
@@ -229,9 +244,10 @@ impl Engine {
         self.transmits.extend(links.map(|link| Transmit { link, to: None, bytes: bytes.clone() }));
     }
 
-    /// Of several that look for the same peer, one asks first, and the others need not (RFC 6762, section 7.3).
-    fn lateness(&self) -> Duration {
-        Duration::from_millis(2 * u64::from(self.peer.to_bytes().last().copied().unwrap_or(0)))
+    /// Of several that have the same question, one asks first, and the others need not (RFC 6762, section 7.3): this node's
+    /// part of a time by which they differ.
+    fn lateness(&self, most: Duration) -> Duration {
+        most * u32::from(self.peer.to_bytes().last().copied().unwrap_or(0)) / 256
     }
 
     /// Tells everyone that all of ours is gone.
@@ -256,10 +272,17 @@ impl Engine {
                 }
             }
             if state.query_at <= now {
-                state.query_at = now + state.query_interval;
-                state.query_interval = MAX_QUERY_INTERVAL.min(2 * state.query_interval);
+                state.wait_to_ask(now);
                 let bytes = packet::query(state.zone.p2p_pointer());
                 self.transmits.push_back(Transmit { link, to: None, bytes });
+                // It may be the one that asks for all from now on, and nobody's question would be answered by it.
+                let LinkState { zone, limiter, .. } = state;
+                let own = zone.announcements().filter(|(group, _)| {
+                    *group == Group::P2p
+                        && state.query_interval == MAX_QUERY_INTERVAL
+                        && limiter.admits(now, (*group, false), Duration::ZERO, ANSWER_INTERVAL)
+                });
+                self.transmits.extend(own.map(|(_, bytes)| Transmit { link, to: None, bytes }));
             }
         }
         self.ask_for_missing(now);
@@ -293,20 +316,22 @@ impl Engine {
     }
 
     fn handle_query(&mut self, now: Instant, at: usize, from: SocketAddr, query: &Packet) {
-        let again = now + MISSING_INTERVAL + self.lateness();
+        let again = now + MISSING_INTERVAL + self.lateness(MISSING_INTERVAL / 6);
         for missing in self.missing.values_mut().filter(|missing| packet::asks_for_host(query, &missing.host)) {
             missing.ask_at = missing.ask_at.max(again);
         }
+        self.spare_question(now, at, query);
+        let interval = ANSWER_INTERVAL.max(ANSWER_INTERVAL_PER_NODE * self.peers.len());
         let LinkState { link, zone, limiter, .. } = &mut self.links[at];
         let probed = zone.is_probed_by(query);
         for Answer { group, answers, additional } in zone.answers(query) {
-            let slack = match group {
-                Group::P2p => P2P_SLACK,
-                _ if probed => PROBE_SLACK,
-                _ => Duration::ZERO,
+            let (slack, interval) = match group {
+                Group::P2p => (P2P_SLACK, interval),
+                _ if probed => (PROBE_SLACK, ANSWER_INTERVAL),
+                _ => (Duration::ZERO, ANSWER_INTERVAL),
             };
             let legacy = from.port() != PORT && group != Group::P2p;
-            if !limiter.admits(now, (group, legacy), slack) {
+            if !limiter.admits(now, (group, legacy), slack, interval) {
                 continue;
             }
             let bytes = if legacy {
@@ -318,13 +343,28 @@ impl Engine {
         }
     }
 
+    /// Where another asks what this node is about to ask, it need not: everyone hears the answers (RFC 6762, section 7.3).
+    fn spare_question(&mut self, now: Instant, at: usize, query: &Packet) {
+        // Ours come back.
+        if !packet::asks_for_nodes(query) || packet::knows_node(query, &self.instance) {
+            return;
+        }
+        let later = self.lateness(self.links[at].query_interval / 60);
+        let state = &mut self.links[at];
+        let is_answered = state.heard.is_some_and(|heard| now < heard + MAX_SILENCE);
+        if is_answered && state.query_at < now + state.query_interval / 4 {
+            state.wait_to_ask(now + later);
+        }
+    }
+
     fn handle_response(&mut self, now: Instant, at: usize, source: IpAddr, response: &Packet) {
         let Self { links, peers, events, .. } = self;
-        let link = &links[at].link;
+        let LinkState { link, heard, .. } = &mut links[at];
         let own_name = packet::instance_name(&self.instance, packet::P2P);
         for (name, announcement) in packet::announcements(response, link, source) {
             let Announcement { peer, ttl, .. } = announcement;
             if peer != self.peer {
+                *heard = Some(now);
                 let addresses = peers.hear(now, link.id, source, announcement);
                 events.extend(addresses.map(|addresses| Event::Discovered { peer, addresses }));
                 continue;

@@ -110,6 +110,17 @@ pub(super) fn query(known: Option<ResourceRecord>) -> Vec<u8> {
     bytes_of(&packet)
 }
 
+/// Whether a query asks for all nodes.
+pub(super) fn asks_for_nodes(query: &Packet) -> bool {
+    query.questions.iter().any(|asked| asked.qtype == QTYPE::TYPE(TYPE::PTR) && asked.qname == local_name(P2P))
+}
+
+/// Whether who asks knows the node of this name already.
+pub(super) fn knows_node(query: &Packet, instance: &str) -> bool {
+    let name = instance_name(instance, P2P);
+    query.answers.iter().any(|known| matches!(&known.rdata, RData::PTR(pointer) if pointer.0 == name))
+}
+
 /// Asks some hosts where they are.
 pub(super) fn query_hosts(hosts: &[&str]) -> Vec<u8> {
     let mut packet = Packet::new_query(0);

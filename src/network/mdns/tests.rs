@@ -12,6 +12,8 @@ use super::{
     *,
 };
 
+mod many;
+
 const LINK: LinkId = (2, Family::V4);
 const SECOND: Duration = Duration::from_secs(1);
 
