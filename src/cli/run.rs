@@ -25,8 +25,10 @@ use crate::{
     },
 };
 
-/// How often the terminal is brought up to date.
+/// How often the terminal is brought up to date while something is copied, and else: a look at a hundred peers costs as much
+/// as keeping up with them for a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY_IDLE: Duration = Duration::from_secs(3);
 /// How often it is looked, before anything is shown.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 /// How long a stop may take; what is not done by then is not worth waiting for.
@@ -177,7 +179,7 @@ async fn watch(node: &Node, bars: &MultiProgress, out: &mut Out) -> Result<(), F
                 }
             }
         }
-        Timer::after(LOOK_EVERY).await;
+        Timer::after(if status.transfers.is_empty() { LOOK_EVERY_IDLE } else { LOOK_EVERY }).await;
     }
 }
 
