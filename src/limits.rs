@@ -162,37 +162,7 @@ pub mod scrub {
     pub const KEEP_REST_S: u64 = 3600;
 }
 
-/// Blobs on their way.
-pub mod transfer {
-    /// Peers that are sent content at the same time; the others hear "busy".
-    pub const UPLOAD_SLOTS: usize = 8;
-    /// When they shall ask again.
-    pub const BUSY_RETRY_MS: u32 = 2_000;
-    /// The longest wait that a peer can make us accept.
-    pub const BUSY_RETRY_MAX_MS: u32 = 60_000;
-    /// An upload slot is kept this long for the next request.
-    pub const SLOT_IDLE_MS: u64 = 1_000;
-    /// A stream without a request for this long is closed.
-    pub const STREAM_IDLE_MS: u64 = 120_000;
-    /// Within this time of waiting for it, the other side must send or take [`PACE_BYTES`], or it is given up.
-    pub const PACE_MS: u64 = 30_000;
-    /// See [`PACE_MS`].
-    pub const PACE_BYTES: u64 = super::wire::DATA_BYTES;
-    /// What a frame counts for at least: small answers are slow for other reasons than their bytes.
-    pub const PACE_FRAME_BYTES: u64 = 4 * 1024;
-    /// Bytes asked for in one request for a large blob.
-    pub const REQUEST_BYTES: u64 = 1024 * 1024;
-    /// Requests open at a time for a large blob: their bytes keep 1 Gbit/s busy over 40 ms and more.
-    pub const OPEN_REQUESTS: usize = 8;
-    /// Received `Data` frames in memory, one of them being filled.
-    pub const FRAMES_IN_MEMORY: usize = 4;
-    /// Bytes of a blob that is fetched by one request, and kept in memory until its batch is written.
-    pub const SMALL_BYTES: u64 = super::NO_OUTBOARD_BYTES;
-    /// Bytes of one batch of small blobs.
-    pub const SMALL_BATCH_BYTES: u64 = 3 * 1024 * 1024;
-    /// A running download is made durable this often, besides `store::CHECKPOINT_BYTES`.
-    pub const CHECKPOINT_MS: u64 = 30_000;
-}
+pub mod transfer;
 
 /// Connections, streams and queues.
 pub mod network {

@@ -26,10 +26,11 @@ const AT_HOME: [(&str, &str); 8] = [
 ];
 
 /// Files and folders of pure logic: it is told the time, and waits for nothing.
-const PURE: [&str; 17] = [
+const PURE: [&str; 19] = [
     "config/hours.rs",
     "content.rs",
     "library/follow/policy.rs",
+    "limits",
     "limits.rs",
     "network/mdns/cache.rs",
     "network/mdns/engine.rs",
@@ -43,6 +44,7 @@ const PURE: [&str; 17] = [
     "transfer/pace.rs",
     "transfer/plan.rs",
     "transfer/rate.rs",
+    "transfer/throttle.rs",
     "wire",
 ];
 

@@ -99,6 +99,12 @@ const PEERS: RangeInclusive<u32> = 1..=limits::network::PEERS as u32;
 const MB: u64 = 1_000_000;
 const TB: u64 = 1_000_000 * MB;
 
+const RATE: &str = "\"0 B\" for no limit, else \"64 KiB\" to \"100 GB\" (bytes, or with kB, MB, GB, KiB, MiB, GiB)";
+
+fn is_rate(bytes: &Bytes) -> bool {
+    *bytes == Bytes(0) || (Bytes(limits::transfer::LIMIT_BYTES_S)..=Bytes(100_000 * MB)).contains(bytes)
+}
+
 /// Every key, in the order of the annotated example.
 pub static KEYS: &[Key] = &[
     key!(Restart data, "an absolute path or one that starts with ~/; \"\" for the usual place"),
@@ -167,6 +173,10 @@ pub static KEYS: &[Key] = &[
     key!(Live mirror.max_collections_per_publisher, "1 to 256 collections", |collections| {
         (1..=limits::library::COLLECTIONS as u32).contains(collections)
     }),
+    key!(Live transfer.upload_rate, RATE, is_rate),
+    key!(Live transfer.upload_rate_per_peer, RATE, is_rate),
+    key!(Live transfer.download_rate, RATE, is_rate),
+    key!(Live transfer.download_rate_per_peer, RATE, is_rate),
     key!(Live scrub.enabled, "true or false"),
     key!(Live scrub.rate, "\"1 kB\" to \"1 GB\" (bytes, or with kB, MB, GB, KiB, MiB, GiB)", |bytes| {
         (Bytes(1_000)..=Bytes(1_000 * MB)).contains(bytes)
@@ -180,5 +190,6 @@ const _: () = {
     assert!(limits::network::PEERS == 128 && limits::library::COLLECTIONS == 256 && limits::library::NAME_BYTES == 128);
     assert!(limits::config::LISTEN == 16 && limits::config::BOOTSTRAP == 64);
     assert!(limits::store::HASH_THREADS == 16);
+    assert!(limits::transfer::LIMIT_BYTES_S == 64 * 1024);
     assert!(limits::network::KNOWN_PEERS == 1024);
 };

@@ -63,6 +63,8 @@ pub struct Config {
     pub kiosk: Kiosk,
     /// Copying the collections of others.
     pub mirror: Mirror,
+    /// Sending and fetching.
+    pub transfer: Transfer,
     /// Checking what is kept.
     pub scrub: Scrub,
     /// What is logged.
@@ -197,6 +199,19 @@ pub struct Mirror {
     pub max_collections_per_publisher: u32,
 }
 
+/// Section `transfer`. Rates are bytes in a second; 0 is no limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transfer {
+    /// What is sent at most.
+    pub upload_rate: Bytes,
+    /// What is sent to one peer at most.
+    pub upload_rate_per_peer: Bytes,
+    /// What is fetched at most.
+    pub download_rate: Bytes,
+    /// What is fetched from one peer at most.
+    pub download_rate_per_peer: Bytes,
+}
+
 /// Section `scrub`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scrub {
@@ -248,6 +263,12 @@ impl Default for Config {
                 max_bytes_per_publisher: Bytes(100_000_000_000),
                 max_items_per_publisher: 100_000,
                 max_collections_per_publisher: 32,
+            },
+            transfer: Transfer {
+                upload_rate: Bytes(0),
+                upload_rate_per_peer: Bytes(0),
+                download_rate: Bytes(0),
+                download_rate_per_peer: Bytes(0),
             },
             scrub: Scrub { enabled: true, rate: Bytes(1_000_000), hours: Hours::default() },
             log: Log { level: log::LevelFilter::Warn },

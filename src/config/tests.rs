@@ -143,6 +143,16 @@ fn wrong_values_are_named_with_place_and_range() {
             "x.toml:2:11: mirror.reserve cannot be \"1 XB\"; allowed: \"0 B\" to \"100 TB\"",
         ),
         ("[mirror]\nquota = '1001 TB'", "x.toml:2:9: mirror.quota cannot be \"1001 TB\"; allowed: \"0 B\" to"),
+        (
+            "[transfer]\nupload_rate = '63 KiB'",
+            "x.toml:2:15: transfer.upload_rate cannot be \"63 KiB\"; allowed: \"0 B\" for no limit, else \"64 KiB\" to",
+        ),
+        ("[transfer]\nupload_rate_per_peer = -1", "x.toml:2:24: transfer.upload_rate_per_peer cannot be -1; allowed: "),
+        ("[transfer]\ndownload_rate = '1 TB'", "x.toml:2:17: transfer.download_rate cannot be \"1 TB\"; allowed: "),
+        (
+            "[transfer]\ndownload_rate_per_peer = 1",
+            "x.toml:2:26: transfer.download_rate_per_peer cannot be 1; allowed: ",
+        ),
         ("[scrub]\nenabled = 'on'", "x.toml:2:11: scrub.enabled cannot be \"on\"; allowed: true or false"),
         ("[scrub]\nrate = '2 GB'", "x.toml:2:8: scrub.rate cannot be \"2 GB\"; allowed: \"1 kB\" to \"1 GB\""),
         ("[scrub]\nhours = '22-6'", "x.toml:2:9: scrub.hours cannot be \"22-6\"; allowed: hours of the day such as"),

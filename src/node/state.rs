@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Instant, SystemTime},
@@ -21,12 +22,12 @@ use super::{
 };
 use crate::{
     clock,
-    config::{Changes, Config, ConfigError, Sources},
+    config::{self, Bytes, Changes, Config, ConfigError, Sources},
     content::NodeId,
     library::{Library, follow::Follower},
     limits,
     status::{Finding, NodeStatus, PeerStatus, StoreStatus},
-    transfer::Uploads,
+    transfer::{Rates, Uploads},
 };
 
 pub(super) struct State {
@@ -56,7 +57,7 @@ impl State {
         config: &Config,
         sources: Sources,
     ) -> Self {
-        Self {
+        let state = Self {
             library,
             follower,
             peering,
@@ -69,7 +70,9 @@ impl State {
             sources,
             answered: Answered::default(),
             started: clock::now(),
-        }
+        };
+        state.set_rates(&config.transfer);
+        state
     }
 
     /// How many peers this node takes at most.
@@ -146,6 +149,9 @@ impl State {
             self.library.store().set_bounds(config.mirror.reserve.0, config.mirror.quota.0);
             self.follower.set_policy(start::policy(&config, self.library.node_id()));
         }
+        if is_of("transfer") {
+            self.set_rates(&config.transfer);
+        }
         if is_of("scrub") {
             self.scrub.set_config(&config.scrub);
         }
@@ -157,6 +163,16 @@ impl State {
             log::warn!("{} changed as well, and will hold after a restart", changes.restart.join(", "));
         }
         Ok(changes)
+    }
+
+    /// Keeps to these rates from now on.
+    fn set_rates(&self, transfer: &config::Transfer) {
+        let rates = |total: Bytes, per_peer: Bytes| Rates {
+            total: NonZeroU64::new(total.0),
+            per_peer: NonZeroU64::new(per_peer.0),
+        };
+        self.uploads.limiter().set_rates(rates(transfer.upload_rate, transfer.upload_rate_per_peer));
+        self.follower.limiter().set_rates(rates(transfer.download_rate, transfer.download_rate_per_peer));
     }
 
     /// The same without what the machine must be asked for.
@@ -192,7 +208,8 @@ impl State {
 
     /// The upload slots, as this peer may have them.
     pub(super) fn uploads_for(&self, peer: &NodeId) -> Uploads {
-        if self.peering.is_throttled(peer) { self.uploads.throttled() } else { self.uploads.clone() }
+        let uploads = self.uploads.of(*peer);
+        if self.peering.is_throttled(peer) { uploads.throttled() } else { uploads }
     }
 
     /// A number that changes whenever content came or went.

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::{
     answer::{Answer, Step, Violation},
-    at_pace,
+    limiter,
     pace::{PACE, Pace},
     plan::Plan,
 };
@@ -24,7 +24,7 @@ use crate::{
     wire::{
         ErrorCode, ErrorReply, Frame, FrameError,
         blob::{Data, Get, Reply, Request},
-        read_frame_into, write_frame,
+        write_frame,
     },
 };
 
@@ -236,7 +236,7 @@ pub(super) async fn next_frame<R: AsyncRead + Unpin>(
     pace: &mut Pace,
     buffer: Vec<u8>,
 ) -> Result<Frame, FetchError> {
-    let read = at_pace(pace, read_frame_into(reader, Reply::MAX_BYTES, buffer)).await;
+    let read = limiter::read_frame(reader, pace, Reply::MAX_BYTES, buffer).await;
     let frame = read.ok_or(FetchError::TooSlow)??;
     let frame = frame.ok_or_else(|| FetchError::Io(io::ErrorKind::UnexpectedEof.into()))?;
     pace.count_frame(frame.body.len());

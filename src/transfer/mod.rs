@@ -9,20 +9,24 @@
 
 mod answer;
 mod fetch;
+mod limiter;
 mod pace;
 mod plan;
 mod rate;
 mod serve;
 mod small;
+mod throttle;
 
 use std::future::Future;
 
 pub use answer::Violation;
 pub use fetch::{FetchError, fetch_blob};
+pub use limiter::{Limiter, Meter};
 pub use pace::Pace;
 pub use rate::Rate;
 pub use serve::{ServeError, ServeStats, Uploads, serve};
 pub use small::{SmallOutcome, SmallWant, fetch_small};
+pub use throttle::{Priority, Rates};
 
 use crate::clock;
 

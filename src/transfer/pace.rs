@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limiter::Meter;
 use crate::limits::transfer::{PACE_BYTES, PACE_FRAME_BYTES, PACE_MS};
 
 /// See [`PACE_MS`]; tests of slow peers don't wait that long.
@@ -12,15 +13,22 @@ pub(super) const PACE: Duration = Duration::from_millis(if cfg!(test) { 2_000 } 
 pub struct Pace {
     left: Duration,
     missing_bytes: u64,
+    /// What keeps the stream to this node's own limits.
+    pub(super) meter: Option<Meter>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { left: PACE, missing_bytes: PACE_BYTES }
+        Self { left: PACE, missing_bytes: PACE_BYTES, meter: None }
     }
 }
 
 impl Pace {
+    /// That of a stream which this meter keeps to the limits of this node. What these delay does not count.
+    pub fn limited(meter: Meter) -> Self {
+        Self { meter: Some(meter), ..Self::default() }
+    }
+
     /// How long it may take for its next step.
     pub(super) fn left(&self) -> Duration {
         self.left
@@ -35,7 +43,7 @@ impl Pace {
     pub(crate) fn count_frame(&mut self, bytes: usize) {
         self.missing_bytes = self.missing_bytes.saturating_sub(PACE_FRAME_BYTES.max(bytes as u64));
         if self.missing_bytes == 0 {
-            *self = Self::default();
+            (self.left, self.missing_bytes) = (PACE, PACE_BYTES);
         }
     }
 }

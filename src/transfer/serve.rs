@@ -15,12 +15,15 @@ use smol::channel::{self, Receiver, Sender};
 use thiserror::Error;
 
 use super::{
-    at_pace,
+    at_pace, limiter,
+    limiter::{Limiter, Meter},
     pace::{PACE, Pace},
     plan,
+    throttle::Priority,
 };
 use crate::{
     clock::within,
+    content::NodeId,
     limits::{
         transfer::{BUSY_RETRY_MS, PACE_BYTES, SLOT_IDLE_MS, STREAM_IDLE_MS},
         wire::{DATA_BYTES, PIPELINED_REQUESTS, REQUEST_BYTES},
@@ -29,7 +32,7 @@ use crate::{
     wire::{
         ErrorCode, ErrorReply, Frame, FrameError,
         blob::{self, Data, Get, Ranges, Reply, Request},
-        read_frame, write_frame,
+        read_frame,
     },
 };
 
@@ -37,6 +40,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Uploads {
     shared: Arc<Shared>,
+    /// Who gets what is sent.
+    peer: NodeId,
     /// Slots that may be taken when one more is.
     within: usize,
     /// A slot is given back with each pause.
@@ -47,6 +52,7 @@ struct Shared {
     slots: usize,
     taken: AtomicUsize,
     sent_bytes: AtomicU64,
+    limiter: Limiter,
 }
 
 /// One of them, given back when it is dropped.
@@ -62,13 +68,29 @@ impl Uploads {
     /// At most `slots` streams are sent content at a time, normally
     /// [`UPLOAD_SLOTS`](crate::limits::transfer::UPLOAD_SLOTS).
     pub fn new(slots: usize) -> Self {
-        let shared = Shared { slots, taken: AtomicUsize::new(0), sent_bytes: AtomicU64::new(0) };
-        Self { shared: Arc::new(shared), within: slots, is_throttled: false }
+        let limiter = Limiter::default();
+        let shared = Shared { slots, taken: AtomicUsize::new(0), sent_bytes: AtomicU64::new(0), limiter };
+        Self { shared: Arc::new(shared), peer: NodeId([0; 32]), within: slots, is_throttled: false }
+    }
+
+    /// The same slots, for a stream of this peer.
+    pub fn of(&self, peer: NodeId) -> Self {
+        Self { peer, ..self.clone() }
     }
 
     /// The same slots, for a peer that gets one only while others leave more than half of them.
-    pub fn throttled(&self) -> Self {
-        Self { shared: self.shared.clone(), within: self.shared.slots / 2, is_throttled: true }
+    pub fn throttled(self) -> Self {
+        Self { within: self.shared.slots / 2, is_throttled: true, ..self }
+    }
+
+    /// What bounds the rate of all that is sent.
+    pub fn limiter(&self) -> &Limiter {
+        &self.shared.limiter
+    }
+
+    /// Those who are served after all others get less of a limited rate, too.
+    fn meter(&self) -> Meter {
+        self.limiter().meter(self.peer, if self.is_throttled { Priority::Low } else { Priority::Normal })
     }
 
     /// Bytes of content, without hashes and heads, that were sent since the start.
@@ -129,7 +151,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     };
     let answering = Answering {
         writer: BufWriter::with_capacity(16 * 1024, writer),
-        pace: Pace::default(),
+        pace: Pace::limited(uploads.meter()),
         asked,
         uploads,
         slot: None,
@@ -234,8 +256,8 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
 
     async fn send(&mut self, frames: &[Outgoing]) -> Result<(), ServeError> {
         for Outgoing { frame, content_bytes, ends_answer } in frames {
-            let write = write_frame(&mut self.writer, frame.kind, &frame.body);
-            at_pace(&mut self.pace, write).await.ok_or(ServeError::TooSlow)??;
+            let written = limiter::write_frame(&mut self.writer, &mut self.pace, frame).await;
+            written.ok_or(ServeError::TooSlow)??;
             self.pace.count_frame(frame.body.len());
             self.stats.bytes += content_bytes;
             self.stats.requests += u64::from(*ends_answer);

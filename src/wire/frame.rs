@@ -54,15 +54,7 @@ pub async fn read_frame_into<R: AsyncRead + Unpin>(
     max: usize,
     mut body: Vec<u8>,
 ) -> Result<Option<Frame>, FrameError> {
-    let mut header = [0; HEADER_BYTES];
-    if reader.read(&mut header[..1]).await? == 0 {
-        return Ok(None);
-    }
-    reader.read_exact(&mut header[1..]).await?;
-    let len = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
-    if len > max {
-        return Err(FrameError::TooLong { len, max });
-    }
+    let Some(Head { kind, len }) = read_head(reader, max).await? else { return Ok(None) };
     // Memory grows with what arrives, not with what is announced; what is there already is filled at once, not zeroed first.
     let mut read = 0;
     while read < len {
@@ -72,14 +64,42 @@ pub async fn read_frame_into<R: AsyncRead + Unpin>(
         read = end;
     }
     body.truncate(len);
-    Ok(Some(Frame { kind: header[0], body }))
+    Ok(Some(Frame { kind, body }))
+}
+
+/// What a frame begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// See [`Frame::kind`].
+    pub kind: u8,
+    /// Bytes of the body.
+    pub len: usize,
+}
+
+/// Reads the beginning of a frame whose body has at most `max` bytes; `None` at a clean end of the stream.
+pub async fn read_head<R: AsyncRead + Unpin>(reader: &mut R, max: usize) -> Result<Option<Head>, FrameError> {
+    let mut header = [0; HEADER_BYTES];
+    if reader.read(&mut header[..1]).await? == 0 {
+        return Ok(None);
+    }
+    reader.read_exact(&mut header[1..]).await?;
+    let len = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+    if len > max {
+        return Err(FrameError::TooLong { len, max });
+    }
+    Ok(Some(Head { kind: header[0], len }))
 }
 
 /// Writes one frame; the caller flushes when it has no more to say.
 pub async fn write_frame<W: AsyncWrite + Unpin>(writer: &mut W, kind: u8, body: &[u8]) -> io::Result<()> {
-    let len = u32::try_from(body.len()).expect("bodies are bounded far below 4 GiB by limits::wire");
+    write_head(writer, kind, body.len()).await?;
+    writer.write_all(body).await
+}
+
+/// Writes the beginning of a frame whose body has `len` bytes, and is to follow.
+pub async fn write_head<W: AsyncWrite + Unpin>(writer: &mut W, kind: u8, len: usize) -> io::Result<()> {
+    let len = u32::try_from(len).expect("bodies are bounded far below 4 GiB by limits::wire");
     let mut header = [kind, 0, 0, 0, 0];
     header[1..].copy_from_slice(&len.to_le_bytes());
-    writer.write_all(&header).await?;
-    writer.write_all(body).await
+    writer.write_all(&header).await
 }

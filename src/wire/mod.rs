@@ -11,7 +11,7 @@ mod frame;
 pub mod peers;
 mod text;
 
-pub use frame::{Frame, FrameError, read_frame, read_frame_into, write_frame};
+pub use frame::{Frame, FrameError, Head, read_frame, read_frame_into, read_head, write_frame, write_head};
 pub use text::Text;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

@@ -21,7 +21,7 @@ use crate::{
     limits::follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
     status::NoticeLevel,
     store::{StoreError, WriteError},
-    transfer::{FetchError, Pace, SmallWant, Violation, fetch_blob, fetch_small},
+    transfer::{FetchError, Pace, Priority, SmallWant, Violation, fetch_blob, fetch_small},
     wire::blob,
 };
 
@@ -235,7 +235,9 @@ impl<C: Connect> Runner<'_, C> {
         match self.stream.take() {
             Some(stream) => Ok(stream),
             None => match self.peer.connect.open(self.peer.node, blob::PROTOCOL).await {
-                Ok(stream) => Ok((stream, Pace::default())),
+                Ok(stream) => {
+                    Ok((stream, Pace::limited(self.follower.limiter.meter(self.peer.node, Priority::Normal))))
+                }
                 Err(error) => {
                     log::info!("no stream to peer {}: {error}", self.peer.node);
                     Err(Stop::Stream)

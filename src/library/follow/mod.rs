@@ -45,6 +45,7 @@ use crate::{
         follow::{LARGE_LANES, SMALL_LANES},
     },
     status::{Notice, TransferStatus},
+    transfer::Limiter,
     wire::{
         catalogue::{self, Head, Reply, Request, Watch},
         read_frame, write_frame,
@@ -65,6 +66,7 @@ pub struct Follower {
     transfers: Transfers,
     notices: Notices,
     deeds: Deeds,
+    limiter: Limiter,
 }
 
 /// Opens streams to a peer.
@@ -99,6 +101,7 @@ impl Follower {
             transfers: Transfers::default(),
             notices: Notices::default(),
             deeds: Deeds::default(),
+            limiter: Limiter::default(),
         })
     }
 
@@ -130,6 +133,11 @@ impl Follower {
     /// What peers did.
     pub fn deeds(&self) -> &Deeds {
         &self.deeds
+    }
+
+    /// What bounds the rate of all that is fetched.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
     }
 
     /// What the owner of the node should know or do.

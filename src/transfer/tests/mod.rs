@@ -128,7 +128,7 @@ fn futures_can_be_spawned() {
 #[test]
 fn a_throttled_peer_gets_what_others_leave() {
     let uploads = Uploads::new(4);
-    let throttled = uploads.throttled();
+    let throttled = uploads.clone().throttled();
     let (a, b) = (throttled.take().unwrap(), throttled.take());
     assert!(b.is_some() && throttled.take().is_none(), "half of them");
     let others = [uploads.take(), uploads.take()];
