@@ -10,11 +10,13 @@ BIN = $(TARGET)/release/allibrary
 DENY_VERSION = 0.20.2
 COVERAGE_VERSION = 0.9.1
 FUZZ_VERSION = 0.13.2
+# Parts of a benchmark, for bench-peers and bench-transfer: make bench-transfer PART=swarm
+PART ?=
 # How long each fuzz target runs
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers coverage tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -90,7 +92,10 @@ bench: build ## Measure the figures next to other programs (root; needs rsync)
 	$(CARGO) bench --locked
 
 bench-peers: build ## Measure what peers cost and how soon they notice, 300 at a time (root, ten minutes)
-	$(CARGO) bench --locked --bench peers
+	$(CARGO) bench --locked --bench peers $(if $(PART),-- $(PART))
+
+bench-transfer: build ## Measure how fast bytes travel, alone and in swarms, next to others (root; needs rsync)
+	$(CARGO) bench --locked --bench transfer $(if $(PART),-- $(PART))
 
 # A C compiler is for aws-lc, the cryptography of TLS.
 tools:

@@ -11,7 +11,6 @@ use std::{
     collections::BTreeSet,
     fs,
     net::UdpSocket,
-    path::Path,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -31,21 +30,17 @@ use support::{
 };
 
 fn main() {
-    if !shared::begin() {
-        return;
-    }
-    let folder = tempfile::Builder::new().prefix("peers").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let _neighbours = Neighbours::many();
-    handshake();
-    stranger();
-    message_overhead();
-    discovery(&folder.path().join("discovery"));
-    clean_stop();
-    silent_deaths();
-    reconnect(&folder.path().join("reconnect"));
-    idle();
-    many();
-    shared::end();
+    shared::run(&[
+        ("handshake", &handshake),
+        ("stranger", &stranger),
+        ("message", &message_overhead),
+        ("discovery", &discovery),
+        ("clean-stop", &clean_stop),
+        ("silent-death", &silent_deaths),
+        ("reconnect", &reconnect),
+        ("idle", &idle),
+        ("many", &many),
+    ]);
 }
 
 /// From the decision to dial to a peer that has proved who it is, on loopback.
@@ -187,10 +182,11 @@ fn start_network(keypair: Keypair) -> Started {
 }
 
 /// How soon a node that starts on a quiet LAN is connected with the one that runs there.
-fn discovery(folder: &Path) {
+fn discovery() {
+    let folder = shared::folder();
     let lan = Lan::new(2);
     let rounds = (0..11).map(|round| {
-        let place = |host: usize| Place::on(&lan.hosts[host], folder.join(format!("{round}-{host}")));
+        let place = |host: usize| Place::on(&lan.hosts[host], folder.path().join(format!("{round}-{host}")));
         let _first = place(0).start(&[]);
         let begin = now();
         let mut second = place(1).start(&[]);
@@ -250,11 +246,13 @@ fn silent_deaths() {
 }
 
 /// How soon peers are connected again when the path between them is back.
-fn reconnect(folder: &Path) {
+fn reconnect() {
     const PAIRS: usize = 10;
+    let folder = shared::folder();
     let lans: Vec<_> = (0..PAIRS).map(|_| Lan::new(2)).collect();
-    let start =
-        |pair: usize, host: usize| Place::on(&lans[pair].hosts[host], folder.join(format!("{pair}-{host}"))).start(&[]);
+    let start = |pair: usize, host: usize| {
+        Place::on(&lans[pair].hosts[host], folder.path().join(format!("{pair}-{host}"))).start(&[])
+    };
     let pairs: Vec<_> = (0..PAIRS).map(|pair| [start(pair, 0), start(pair, 1)]).collect();
     let whole = |pair: usize| pairs[pair].iter().all(|node| node.connected().len() == 1);
     wait(|| (0..PAIRS).all(whole));
@@ -275,6 +273,7 @@ fn reconnect(folder: &Path) {
 fn idle() {
     const PEERS: usize = 100;
     const WINDOW: Duration = Duration::from_secs(60);
+    let _neighbours = Neighbours::many();
     let nodes = Nodes::new(PEERS as u16 + 1);
     let (node, _others, _) = star(&nodes);
     // What is said once, after connecting, has been.
@@ -300,6 +299,7 @@ fn idle() {
 
 /// A LAN of 300 nodes that find each other, or of as many as `PEERS_MANY` says.
 fn many() {
+    let _neighbours = Neighbours::many();
     let count: u16 = std::env::var("PEERS_MANY").map_or(300, |count| count.parse().unwrap());
     let nodes = Nodes::new(count);
     let begin = now();

@@ -19,23 +19,20 @@ use allibrary::{
     content::ContentId,
     store::{Options, Store},
 };
-use shared::row;
+use shared::{noise, row};
 
-const MIB: u64 = 1 << 20;
 const ROUNDS: usize = 5;
-const FILE_BYTES: u64 = 1024 * MIB;
+const FILE_BYTES: u64 = 1 << 30;
 const SMALL_FILES: u64 = 5000;
 const SMALL_BYTES: usize = 20 * 1024;
 /// Files that the yardstick writes before it syncs them.
 const SMALL_PER_SYNC: usize = 64;
 
 fn main() {
-    if !shared::begin() {
-        return;
-    }
-    let folder = tempfile::Builder::new().prefix("store").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    large_file(folder.path());
-    small_files(folder.path());
+    shared::run(&[
+        ("large", &|| large_file(shared::folder().path())),
+        ("small", &|| small_files(shared::folder().path())),
+    ]);
 }
 
 fn timed(work: impl FnOnce()) -> Duration {
@@ -75,14 +72,7 @@ fn b3sum(path: &Path) {
 
 fn large_file(folder: &Path) {
     let film = folder.join("film.webm");
-    let mut file = File::create(&film).unwrap();
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut buffer = vec![0; MIB as usize];
-    for _ in 0..FILE_BYTES / MIB {
-        random.fill(&mut buffer);
-        file.write_all(&buffer).unwrap();
-    }
-    file.sync_all().unwrap();
+    noise(&film, FILE_BYTES);
 
     let imported = ratio(
         |round| {

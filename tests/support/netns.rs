@@ -102,6 +102,16 @@ impl Lan {
         hosts.iter().for_each(|host| self.port(*host, "type bridge_slave isolated on"));
     }
 
+    /// Lets no more than this through the cable of the host at this place, each way, as in `100mbit`. The queues before it hold
+    /// 50 ms, and packets travel one by one: not as the bundles that make no loss a small one, and hide most heads from
+    /// [`Host::bytes`].
+    pub fn narrow(&self, host: usize, rate: &str) {
+        for (end, device) in [(&self.hosts[host], "eth0".to_owned()), (&self.switch, format!("port{}", host + 1))] {
+            end.configure(&format!("link set dev {device} gso_max_segs 1"));
+            end.run("tc", &format!("qdisc replace dev {device} root tbf rate {rate} burst 128kb latency 50ms"));
+        }
+    }
+
     fn port(&self, host: usize, setting: &str) {
         ip(&format!("-n {} link set port{} {setting}", self.switch.namespace, host + 1));
     }

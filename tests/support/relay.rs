@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     rc::Rc,
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -63,7 +63,7 @@ impl Relay {
         let (ready, address) = std::sync::mpsc::channel();
         let (shared, ip) = (state.clone(), host.ip);
         let thread = host.thread(move || {
-            let socket = Async::<UdpSocket>::bind((ip, 0)).expect("a port is free");
+            let socket = socket_at(ip.into());
             ready.send(socket.get_ref().local_addr().expect("it is bound")).expect("somebody waits");
             // All on this thread: it alone is on the host.
             let executor = Rc::new(LocalExecutor::new());
@@ -119,6 +119,13 @@ fn fate(state: &Mutex<State>) -> Option<Duration> {
 
 type Socket = Rc<Async<UdpSocket>>;
 
+/// A socket that loses nothing while its thread waits for a processor: what is lost is for [`Weather`] to say.
+fn socket_at(ip: IpAddr) -> Async<UdpSocket> {
+    let socket = Async::<UdpSocket>::bind((ip, 0)).expect("a port is free");
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20).expect("root may");
+    socket
+}
+
 /// Sends on what clients send.
 async fn clients(socket: Socket, to: SocketAddr, state: Arc<Mutex<State>>, executor: Rc<LocalExecutor<'static>>) {
     let mut upstream: HashMap<SocketAddr, Socket> = HashMap::new();
@@ -129,10 +136,8 @@ async fn clients(socket: Socket, to: SocketAddr, state: Arc<Mutex<State>>, execu
         let known = upstream.contains_key(&client);
         assert!(known || upstream.len() < CLIENTS, "too many talk through this relay");
         let there = upstream.entry(client).or_insert_with(|| {
-            Rc::new(
-                Async::<UdpSocket>::bind((socket.get_ref().local_addr().expect("it is bound").ip(), 0))
-                    .expect("a port"),
-            )
+            let ip = socket.get_ref().local_addr().expect("it is bound").ip();
+            Rc::new(socket_at(ip))
         });
         if !known {
             executor.spawn(answers(there.clone(), socket.clone(), client, state.clone(), executor.clone())).detach();
