@@ -126,6 +126,7 @@ pub static KEYS: &[Key] = &[
     ),
     key!(Restart network.mdns, "true or false"),
     key!(Live network.max_peers, "1 to 128 peers", |peers| PEERS.contains(peers)),
+    key!(Live network.max_dialled, "1 to 128 peers", |peers| PEERS.contains(peers)),
     key!(Live network.max_peers_per_ip, "1 to 128 peers", |peers| PEERS.contains(peers)),
     key!(Live network.auth, "\"open\", \"learn\" or \"allowlist\""),
     key!(Live network.allow, "at most 1024 peer ids", |peers: &Vec<_>| peers.len() <= limits::network::KNOWN_PEERS),

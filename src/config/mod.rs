@@ -83,6 +83,8 @@ pub struct Network {
     pub mdns: bool,
     /// Connected peers at most.
     pub max_peers: u32,
+    /// Of these, so many at most that this node has dialled.
+    pub max_dialled: u32,
     /// Connected peers at one IP address at most.
     pub max_peers_per_ip: u32,
     /// Who may connect.
@@ -242,6 +244,7 @@ impl Default for Config {
                 bootstrap: Vec::new(),
                 mdns: true,
                 max_peers: 128,
+                max_dialled: 96,
                 max_peers_per_ip: 32,
                 auth: Auth::Open,
                 allow: Vec::new(),

@@ -90,6 +90,7 @@ fn wrong_values_are_named_with_place_and_range() {
         ("[network]\nmdns = 'yes'", "x.toml:2:8: network.mdns cannot be \"yes\"; allowed: true or false"),
         ("[network]\nmax_peers = 0", "x.toml:2:13: network.max_peers cannot be 0; allowed: 1 to 128 peers"),
         ("[network]\nmax_peers = 129", "x.toml:2:13: network.max_peers cannot be 129; allowed: 1 to 128 peers"),
+        ("[network]\nmax_dialled = 129", "x.toml:2:15: network.max_dialled cannot be 129; allowed: 1 to 128 peers"),
         (
             "[network]\nmax_peers_per_ip = 0",
             "x.toml:2:20: network.max_peers_per_ip cannot be 0; allowed: 1 to 128 peers",

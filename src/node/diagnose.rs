@@ -246,9 +246,9 @@ impl Facts<'_> {
             Some(trouble) => self.of_trouble(peer, trouble),
             None if self.connected() >= self.max_peers => self.full_here(id),
             None => {
-                let mut text =
-                    "it is known and not connected: it was not tried yet, or is reached through others".to_owned();
-                text.push_str(&next_try(peer));
+                let text = "it is known and not connected: it was not tried yet, is reached through others, or this node \
+                            has dialled as many as it may (network.max_dialled)";
+                let text = format!("{text}{}", next_try(peer));
                 of(Some(id), Cause::Waiting, NoticeLevel::Info, text, "")
             }
         }

@@ -47,6 +47,7 @@ pub(super) fn options(config: &Config, me: NodeId, seed: u64) -> peers::Options 
         allow: network.allow.iter().copied().collect(),
         deny: network.deny.iter().copied().collect(),
         max_peers: network.max_peers as usize,
+        max_dialled: network.max_dialled as usize,
         max_peers_per_ip: network.max_peers_per_ip as usize,
         public_addresses: network.public_addresses,
         heartbeat: peers::detector::Options {

@@ -91,6 +91,11 @@ impl Peer {
         self.connections.is_live()
     }
 
+    /// Whether this node has dialled it, and is connected with it.
+    pub(super) fn is_dialled(&self) -> bool {
+        self.connections.first().is_some_and(|open| !open.inbound)
+    }
+
     pub(super) fn is_failed(&self) -> bool {
         matches!(self.life.state(), State::Failed { .. })
     }

@@ -132,7 +132,12 @@ impl PeerManager {
         self.book.connected().count()
     }
 
-    /// Whether this peer is.
+    /// How many of them this node has dialled.
+    pub(super) fn dialled(&self) -> usize {
+        self.book.connected().filter(|(_, peer)| peer.is_dialled()).count()
+    }
+
+    /// Whether this peer is connected.
     pub fn is_connected(&self, node: &NodeId) -> bool {
         self.book.find(node).is_some_and(Peer::is_connected)
     }

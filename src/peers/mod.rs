@@ -13,8 +13,8 @@
 //!
 //! - A peer is [`State::Connected`] if and only if a connection with it is open that is not being closed here; all turns that
 //!   a life takes are in `state`, and each is logged with its reason.
-//! - No more than `max_peers` are connected, and none that [`Admission`] keeps out. Under pressure the idle peer that is worth
-//!   least goes first.
+//! - No more than `max_peers` are connected, of whom no more than `max_dialled` are chosen and dialled here, and none that
+//!   [`Admission`] keeps out. Under pressure the idle peer that is worth least goes first.
 //! - Nobody is dead because an answer of this node's own network is missing: only probes that were sent and not answered count.
 //! - What others say has bounds (`address` says what is believed, `book` what is kept), and changes nobody's reputation.
 //! - An event costs at most one pass over the peers that are known, and a timeout makes progress: no time is due twice.

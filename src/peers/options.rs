@@ -20,6 +20,8 @@ pub struct Options {
     pub deny: BTreeSet<NodeId>,
     /// Peers connected at a time; further ones are turned away.
     pub max_peers: usize,
+    /// Of these, so many that this node has dialled; whom a person wants takes the place of another.
+    pub max_dialled: usize,
     /// Of these, at one IP address; this machine's own do not count.
     pub max_peers_per_ip: usize,
     /// Whether addresses on the internet are believed when others tell of them.
@@ -42,6 +44,7 @@ impl Options {
             allow: BTreeSet::new(),
             deny: BTreeSet::new(),
             max_peers: limits::network::PEERS,
+            max_dialled: 96,
             max_peers_per_ip: 32,
             public_addresses: false,
             heartbeat: detector::Options {

@@ -98,17 +98,20 @@ impl PeerManager {
                 return Err(Why::Full);
             }
         }
-        if self.connected() >= self.options.max_peers {
-            let least = self.least_useful(now, worth).ok_or(Why::Full)?;
+        let are_dialled = !new.inbound && self.dialled() >= self.options.max_dialled;
+        if are_dialled || self.connected() >= self.options.max_peers {
+            let least = self.least_useful(now, worth, are_dialled).ok_or(Why::Full)?;
             self.turn_away(now, least, Why::Full);
         }
         Ok(())
     }
 
-    /// The idle peer to give up for one that is worth so much: whoever is worth least, of these the last to come.
-    pub(super) fn least_useful(&self, now: Instant, worth: Worth) -> Option<NodeId> {
+    /// The idle peer to give up for one that is worth so much: whoever is worth least, of these the last to come; perhaps
+    /// only of those that this node has dialled.
+    pub(super) fn least_useful(&self, now: Instant, worth: Worth, dialled_only: bool) -> Option<NodeId> {
         let is_idle = |peer: &Peer| peer.quality.sent_bytes_s() + peer.quality.received_bytes_s() < IDLE_BYTES_S;
-        let idle = self.book.connected().filter(|(_, peer)| is_idle(peer));
+        let may_go = |peer: &Peer| is_idle(peer) && (peer.is_dialled() || !dialled_only);
+        let idle = self.book.connected().filter(|(_, peer)| may_go(peer));
         let ranked = idle.map(|(node, peer)| (self.worth(now, node), peer.life.lasts(now), *node));
         ranked.min().filter(|(least, ..)| *least < worth).map(|(.., node)| node)
     }

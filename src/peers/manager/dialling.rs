@@ -77,9 +77,10 @@ impl PeerManager {
     /// Whether one more peer may be dialled; for whom a person wants, room is made.
     fn has_room(&self, now: Instant, node: &NodeId) -> bool {
         let under_way = self.dialler.nodes().filter(|node| !self.is_connected(node)).count();
+        let is_full = self.connected() + under_way >= self.options.max_peers;
+        let are_dialled = self.dialled() + self.dialler.nodes().count() >= self.options.max_dialled;
         let worth = self.worth(now, node);
-        self.connected() + under_way < self.options.max_peers
-            || (worth >= Worth::Allowed && self.least_useful(now, worth).is_some())
+        (!is_full && !are_dialled) || (worth >= Worth::Allowed && self.least_useful(now, worth, are_dialled).is_some())
     }
 
     pub(super) fn handle_dial_failed(&mut self, now: Instant, node: NodeId, error: &DialError) {

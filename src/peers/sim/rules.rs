@@ -69,6 +69,7 @@ impl Cluster {
         let host = &self.hosts[number];
         let Some(manager) = &host.manager else { return };
         assert!(manager.connected() <= host.options.max_peers, "{} peers", manager.connected());
+        assert!(manager.dialled() <= host.options.max_dialled, "it has dialled {}", manager.dialled());
         if !host.inbox.is_empty() || !is_time {
             return;
         }

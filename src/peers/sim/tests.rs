@@ -1,5 +1,8 @@
 use super::*;
-use crate::{config::Auth, peers::connections::SIBLINGS};
+use crate::{
+    config::Auth,
+    peers::{PeerManager, connections::SIBLINGS},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -232,6 +235,26 @@ fn power_that_comes_back_makes_no_storm_with_200() {
     for seed in seeds(1) {
         power_cut(seed, 100);
         power_cut(seed, 200);
+    }
+}
+
+/// Each dials a few and lets in the rest; the rules count on the way.
+#[test]
+fn nobody_dials_more_than_it_may() {
+    for seed in seeds(5) {
+        let mut cluster = cluster(seed, 16, SECOND, |_, host| host.options.max_dialled = 3);
+        cluster.run_until("all are in one piece", MINUTE, is_one);
+        for _ in 0..10 {
+            let host = cluster.rng.usize(..16);
+            cluster.crash(host);
+            cluster.run_for(20 * SECOND);
+            cluster.start(host);
+        }
+        cluster.run_until("all are in one piece again", 5 * MINUTE, is_one);
+        cluster.run_for(MINUTE);
+        let dialled = |host: &Host| host.manager.as_ref().map(PeerManager::dialled);
+        assert!(cluster.hosts.iter().any(|host| dialled(host) == Some(3)), "the bound was reached");
+        cluster.check_settled();
     }
 }
 

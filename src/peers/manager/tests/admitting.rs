@@ -174,6 +174,44 @@ fn for_a_bootstrap_peer_a_stranger_has_to_go() {
 }
 
 #[test]
+fn so_many_are_dialled_and_the_rest_is_for_those_who_dial() {
+    let now = crate::clock::now();
+    let options = Options { max_dialled: 1, ..Options::new(ME, 7) };
+    let mut manager = PeerManager::new(now, options, Lists::default(), Memory::default());
+    let (first, second) = (NodeId([6; 32]), NodeId([8; 32]));
+    manager.handle_event(now, discovered(first, Source::Mdns));
+    manager.handle_event(now, discovered(second, Source::Mdns));
+    manager.handle_timeout(now);
+    assert_eq!(dials(&mut manager), [first], "one dial under way counts");
+    manager.handle_event(now, connected(first, 1, false));
+    let later = now + Duration::from_secs(1);
+    manager.handle_timeout(later);
+    assert_eq!(dials(&mut manager), []);
+    manager.handle_event(later, connected(SMALLER, 2, true));
+    assert_eq!((manager.connected(), manager.dialled()), (2, 1));
+    // For whom a person wants, one that was dialled has to go; nobody else does.
+    manager.handle_event(later, discovered(GREATER, Source::Bootstrap));
+    manager.handle_timeout(later);
+    assert_eq!(dials(&mut manager), [GREATER]);
+    manager.handle_event(later, connected(GREATER, 3, false));
+    assert_eq!(turned_away(&commands(&mut manager)), [(first, Why::Full)]);
+    manager.handle_event(later, disconnected(first, 1));
+    assert_eq!((manager.connected(), manager.dialled()), (2, 1));
+    manager.handle_event(later, disconnected(GREATER, 3));
+    let _ = commands(&mut manager);
+    manager.set_options(later, Options { max_dialled: 2, ..manager.options.clone() });
+    let mut dialled = Vec::new();
+    for second in 1..=120 {
+        manager.handle_timeout(later + Duration::from_secs(second));
+        dialled.extend(dials(&mut manager));
+    }
+    assert!(
+        dialled.contains(&GREATER) && (dialled.contains(&first) || dialled.contains(&second)),
+        "there is room again"
+    );
+}
+
+#[test]
 fn one_address_does_not_take_all_places() {
     let now = crate::clock::now();
     let options = Options { max_peers_per_ip: 2, ..Options::new(ME, 7) };
