@@ -140,7 +140,7 @@ impl Pair {
         let node = other.node_id();
         let (one, mut two) = (start_network(Keypair::generate()), start_network(other));
         let addresses = loop {
-            if let Some(NetworkEvent::Listening(addresses)) = two.events.next().await {
+            if let Some(NetworkEvent::Listening { addresses, .. }) = two.events.next().await {
                 break addresses;
             }
         };

@@ -9,6 +9,7 @@ mod door;
 mod gossip;
 pub mod identity;
 mod interfaces;
+mod listen;
 pub mod mdns;
 mod outbox;
 pub mod quic;

@@ -65,7 +65,7 @@ impl Outbox {
                     return;
                 }
             }
-            NetworkEvent::Listening(_) | NetworkEvent::Peer(Observed { .. } | NetworkChanged { .. }) => {
+            NetworkEvent::Listening { .. } | NetworkEvent::Peer(Observed { .. } | NetworkChanged { .. }) => {
                 self.waiting.retain(|waiting| !is_same_kind(waiting, &event));
             }
             // One is under way for each peer at most: the answer to a command.
@@ -92,7 +92,7 @@ impl Outbox {
 fn is_same_kind(a: &NetworkEvent, b: &NetworkEvent) -> bool {
     use peers::Event::{NetworkChanged, Observed, TurnedAway};
     match (a, b) {
-        (NetworkEvent::Listening(_), NetworkEvent::Listening(_)) => true,
+        (NetworkEvent::Listening { .. }, NetworkEvent::Listening { .. }) => true,
         (NetworkEvent::Peer(a), NetworkEvent::Peer(b)) => match (a, b) {
             (Observed { .. }, Observed { .. }) | (NetworkChanged { .. }, NetworkChanged { .. }) => true,
             (TurnedAway { node: a, .. }, TurnedAway { node: b, .. }) => a == b,
@@ -149,7 +149,7 @@ mod tests {
         for connection in 2..100_000 {
             outbox.push(opened(connection));
             outbox.push_peer(peers::Event::Pinged { node: NodeId([1; 32]), rtt: Duration::ZERO });
-            outbox.push(NetworkEvent::Listening(vec![connection.to_string()]));
+            outbox.push(NetworkEvent::Listening { addresses: vec![connection.to_string()], awaited: Vec::new() });
             outbox.push(closed(connection));
         }
         outbox.push_peer(peers::Event::Observed { samples: Vec::new() });
@@ -162,9 +162,9 @@ mod tests {
             kept.push(receiver.try_recv().expect("the event delivered"));
         }
         assert!(matches!(&kept[0], NetworkEvent::Peer(peers::Event::Connected { connection: 1, .. })));
-        let listening = |event: &&NetworkEvent| matches!(event, NetworkEvent::Listening(_));
+        let listening = |event: &&NetworkEvent| matches!(event, NetworkEvent::Listening { .. });
         let last: Vec<_> = kept.iter().filter(listening).collect();
-        assert!(matches!(last[..], [NetworkEvent::Listening(addresses)] if addresses[0] == "99999"));
+        assert!(matches!(last[..], [NetworkEvent::Listening { addresses, .. }] if addresses[0] == "99999"));
         let state = |event: &&NetworkEvent| {
             matches!(event, NetworkEvent::Peer(peers::Event::Observed { .. } | peers::Event::NetworkChanged { .. }))
         };

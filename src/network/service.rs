@@ -7,9 +7,7 @@ use futures::{
     channel::{mpsc, oneshot},
     future::ready,
 };
-use libp2p::{
-    Multiaddr, StreamProtocol, Swarm, Transport as _, core::muxing::StreamMuxerBox, multiaddr::Protocol, swarm,
-};
+use libp2p::{StreamProtocol, Swarm, Transport as _, core::muxing::StreamMuxerBox, swarm};
 use smol::channel::{Receiver, Sender};
 use thiserror::Error;
 
@@ -19,6 +17,7 @@ use super::{
     gossip::Intake,
     identity::{self, Keypair},
     interfaces::Changes,
+    listen::Awaited,
     mdns::{self, Mdns},
     outbox::Outbox,
     quic,
@@ -32,8 +31,6 @@ use crate::{
     wire::{self, announce::Announcement},
 };
 
-/// Ports that are tried after a default one that is taken.
-const PORTS_TRIED: u16 = 20;
 /// libp2p closes connections that no protocol uses; here `peers` decides which are kept.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -44,7 +41,7 @@ pub type Stream = libp2p::Stream;
 pub struct Options {
     /// This node's key.
     pub keypair: Keypair,
-    /// Multiaddrs to listen on.
+    /// Multiaddrs to listen on; one that no interface has yet is listened on as soon as one has.
     pub listen: Vec<String>,
     /// Whether a person chose them: then one that is taken is an error; else the next ports are tried.
     pub listen_explicit: bool,
@@ -65,8 +62,13 @@ pub struct Options {
 pub enum NetworkEvent {
     /// Of a peer.
     Peer(peers::Event),
-    /// The multiaddrs that peers can reach this node at have changed; link-local ones have the interface that they are on.
-    Listening(Vec<String>),
+    /// Where this node listens has changed.
+    Listening {
+        /// The multiaddrs that peers can reach it at; link-local ones have the interface that they are on.
+        addresses: Vec<String>,
+        /// Those of [`Options::listen`] that no interface has.
+        awaited: Vec<String>,
+    },
     /// A node has a version of a collection: it said so itself, and nothing else is known of it.
     Announced(Announcement),
     /// Another host uses this node's id: its data folder was copied.
@@ -152,8 +154,9 @@ impl Network {
         let (door, turned_away) = Door::new(options.admission.clone());
         let door = Arc::new(door);
         let (mut swarm, quic) = swarm(&options, door.clone())?;
+        let mut awaited = Awaited::default();
         for address in &options.listen {
-            listen(&mut swarm, address, options.listen_explicit)?;
+            awaited.listen(&mut swarm, address, options.listen_explicit)?;
         }
         let mut control = swarm.behaviour().stream.new_control();
         let (incoming_sender, incoming) = smol::channel::bounded(limits::network::INCOMING_QUEUE);
@@ -167,7 +170,9 @@ impl Network {
         let (outbox, connections) = (Outbox::new(events_sender), HashMap::new());
         let changes = Changes::new();
         let intake = Intake::new(clock::now());
-        let task = Task { swarm, quic, door, turned_away, mdns, intake, outbox, connections, changes, subnets: None };
+        let subnets = None;
+        let task =
+            Task { swarm, quic, door, turned_away, mdns, intake, outbox, connections, awaited, changes, subnets };
         let (running, ended) = smol::channel::bounded(1);
         smol::spawn(async move {
             task.run(commands_receiver).await;
@@ -216,38 +221,6 @@ fn swarm(options: &Options, door: Arc<Door>) -> Result<(Swarm<Behaviour>, quic::
     let config = swarm::Config::with_executor(|task| smol::spawn(task).detach()).with_idle_connection_timeout(NEVER);
     let me = identity::peer_id(options.keypair.node_id());
     Ok((Swarm::new(transport, Behaviour::new(&options.keypair, options.gossip), me, config), connections))
-}
-
-/// Listens on an address, or on a later port where a default one is taken.
-fn listen(swarm: &mut Swarm<Behaviour>, address: &str, explicit: bool) -> Result<(), NetworkError> {
-    let wanted: Multiaddr = address.parse().map_err(|_| NetworkError::Address(address.into()))?;
-    let mut tried = wanted.clone();
-    for _ in 0..PORTS_TRIED {
-        match swarm.listen_on(tried.clone()) {
-            Ok(_) => {
-                if tried != wanted {
-                    log::warn!("{wanted} is taken: listening on {tried} instead");
-                }
-                return Ok(());
-            }
-            Err(error) if explicit => {
-                return Err(NetworkError::Listen { address: address.into(), reason: error.to_string() });
-            }
-            Err(error) => log::debug!("cannot listen on {tried}: {error}"),
-        }
-        tried = with_next_port(&tried);
-    }
-    // A machine without IPv6 is no reason to stay off; that nothing at all is listened on, the node notices.
-    log::warn!("cannot listen on {wanted} or any of the {PORTS_TRIED} ports from there");
-    Ok(())
-}
-
-fn with_next_port(address: &Multiaddr) -> Multiaddr {
-    let next = |protocol| match protocol {
-        Protocol::Udp(port) => Protocol::Udp(port.wrapping_add(1)),
-        other => other,
-    };
-    address.iter().map(next).collect()
 }
 
 /// The mDNS side; a node that cannot have one runs without.

@@ -31,6 +31,7 @@ use super::{
     gossip::{self, Intake, Verdict},
     identity::{node_id, peer_id},
     interfaces::{self, Changes},
+    listen::Awaited,
     mdns::{self, Mdns},
     outbox::Outbox,
     quic::{self, CloseCode},
@@ -58,6 +59,8 @@ pub(super) struct Task {
     pub(super) intake: Intake,
     pub(super) outbox: Outbox,
     pub(super) connections: HashMap<ConnectionId, Open>,
+    /// What is to be listened on, once it is there.
+    pub(super) awaited: Awaited,
     /// Tells when to look at the interfaces.
     pub(super) changes: Changes,
     /// The networks that this machine is on, as told last.
@@ -77,6 +80,9 @@ pub(super) struct Open {
 impl Task {
     /// Runs until it is told to stop or nobody can tell it any more.
     pub(super) async fn run(mut self, commands: Receiver<NetworkCommand>) {
+        if !self.awaited.is_empty() {
+            self.handle_addresses();
+        }
         loop {
             let heard = poll_fn(|cx| match &mut self.mdns {
                 Some(mdns) => mdns.poll_next_unpin(cx),
@@ -294,6 +300,8 @@ impl Task {
 
     /// Something may be new with the interfaces.
     fn handle_changed(&mut self) {
+        // The swarm tells of what is listened on from now on.
+        self.awaited.try_again(&mut self.swarm);
         let subnets = interfaces::subnets();
         if self.subnets.as_ref() != Some(&subnets) {
             self.subnets = Some(subnets.clone());
@@ -308,7 +316,8 @@ impl Task {
         }
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         let name_of = |ip| interfaces.iter().find(|it| it.ip() == ip).map(|it| it.name.clone());
-        self.outbox.push(NetworkEvent::Listening(addresses.iter().map(|address| zoned(address, name_of)).collect()));
+        let addresses = addresses.iter().map(|address| zoned(address, name_of)).collect();
+        self.outbox.push(NetworkEvent::Listening { addresses, awaited: self.awaited.names() });
     }
 
     fn handle_mdns_event(&mut self, event: mdns::Event) {

@@ -19,6 +19,8 @@ pub struct Facts<'a> {
     pub me: &'a str,
     /// Where it can be reached (multiaddrs).
     pub listen: &'a [String],
+    /// Where it is to listen, and no interface has the address (multiaddrs).
+    pub awaited: &'a [String],
     /// Every peer that it knows.
     pub peers: &'a [PeerStatus],
     /// Peers that may be connected.
@@ -130,6 +132,12 @@ impl Facts<'_> {
                 "plug in the cable, or join the Wi-Fi; the node takes it up by itself",
             ));
         }
+        findings.extend(self.awaited.iter().map(|address| {
+            let text = format!("this node does not listen on {address}: no interface has that address");
+            let advice = "plug in the cable, join the Wi-Fi or set the address up: the node takes it up by itself; if it is the \
+                          wrong one, change network.listen or --listen, and start the node again";
+            of(None, Cause::AddressMissing, NoticeLevel::Warning, text, advice)
+        }));
         // Who is connected has seen that it does not matter.
         if self.clock < LONG_AGO && self.connected() == 0 {
             let years = self.clock.as_secs() / (365 * 24 * 3600);

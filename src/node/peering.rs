@@ -82,7 +82,7 @@ pub(super) fn closed_if(is_closed: bool, options: peers::Options) -> peers::Opti
 /// What the peering task knows, for everybody else to look at.
 pub(super) struct Peering {
     manager: Mutex<PeerManager>,
-    listen: Mutex<Vec<String>>,
+    listen: Mutex<Listening>,
     clone: Mutex<Option<IpAddr>>,
     /// Once it runs.
     network: OnceLock<Arc<Network>>,
@@ -99,6 +99,14 @@ pub(super) struct Peering {
     writing: Mutex<()>,
     /// What is known of peers, as it was written last.
     written: Mutex<Memory>,
+}
+
+/// Where this node listens.
+#[derive(Default)]
+struct Listening {
+    addresses: Vec<String>,
+    /// Those that no interface has.
+    awaited: Vec<String>,
 }
 
 /// Says that something has happened, once for all times since it was heard last.
@@ -243,7 +251,12 @@ impl Peering {
 
     /// Where this node can be reached.
     pub(super) fn listen(&self) -> Vec<String> {
-        lock(&self.listen).clone()
+        lock(&self.listen).addresses.clone()
+    }
+
+    /// Where it is to listen, and no interface has the address.
+    pub(super) fn awaited(&self) -> Vec<String> {
+        lock(&self.listen).awaited.clone()
     }
 
     /// What a person should know.
@@ -256,7 +269,11 @@ impl Peering {
                  Give one of the two an identity of its own: move identity.key out of its data folder, and start it again"
             ),
         });
-        clone.into_iter().chain(damaged).collect()
+        let awaited = self.awaited().into_iter().map(|address| Notice {
+            level: NoticeLevel::Warning,
+            text: format!("no interface has the address of {address}: it is listened on as soon as one has"),
+        });
+        clone.into_iter().chain(damaged).chain(awaited).collect()
     }
 
     /// Feeds the manager with what the network reports and carries its commands back, for as long as both live.
@@ -316,9 +333,9 @@ impl Peering {
                     following.update(node, manager.is_connected(&node));
                 }
             }
-            NetworkEvent::Listening(addresses) => {
+            NetworkEvent::Listening { addresses, awaited } => {
                 log::debug!("listening on {}", addresses.join(", "));
-                *lock(&self.listen) = addresses;
+                *lock(&self.listen) = Listening { addresses, awaited };
             }
             // Whoever knows the library looks at it.
             NetworkEvent::Announced(_) => {}

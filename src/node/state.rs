@@ -120,6 +120,7 @@ impl State {
         let facts = Facts {
             me: &self.library.node_id().to_string(),
             listen,
+            awaited: &self.peering.awaited(),
             peers: &[peers, &strangers].concat(),
             max_peers: config.network.max_peers as usize,
             auth: config.network.auth,

@@ -183,6 +183,8 @@ pub enum Cause {
     NotRunning,
     /// The machine has no network.
     NoInterface,
+    /// No interface has an address that is to be listened on.
+    AddressMissing,
     /// Looking for peers is switched off (`network.mdns`).
     MdnsOff,
     /// An interface can't be used for multicast DNS.

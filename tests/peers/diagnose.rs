@@ -55,6 +55,29 @@ fn a_machine_without_a_network() {
 }
 
 #[test]
+fn an_address_to_listen_on_that_comes_after_the_start() {
+    let nodes = Nodes::new(2);
+    let (host, place) = (&nodes.lan.hosts[0], nodes.place(0).with("ALLIBRARY_NETWORK_MDNS", "false"));
+    let address = format!("/ip4/{}/udp/4720/quic-v1", host.ip);
+    host.configure("addr flush dev eth0 scope global");
+    let mut node = place.start(&["--listen", &address]);
+    let status = node.wait_for("a word about it", |status| status["notices"].to_string().contains(&address));
+    assert_eq!(status["listen"].as_array().map(Vec::len), Some(0), "{status}");
+    let found = findings(&place, None);
+    let told = found.iter().find(|finding| finding.cause == Cause::AddressMissing).expect("why nobody comes");
+    assert!(told.text.contains(&address) && told.advice.contains("network.listen"), "{told:?}");
+
+    host.configure(&format!("addr add {}/16 broadcast + dev eth0", host.ip));
+    let bootstrap = format!("{}@{address}", place.id());
+    let other = nodes.place(1).with("ALLIBRARY_NETWORK_MDNS", "false");
+    let mut other = other.start(&["--bootstrap", &bootstrap]);
+    other.wait_for_peers(1);
+    let status = node.status().unwrap();
+    assert!(status["listen"] == serde_json::json!([address]) && status["notices"] == serde_json::json!([]), "{status}");
+    assert!(!has(&place, None, Cause::AddressMissing));
+}
+
+#[test]
 fn a_node_that_is_not_on_the_list_there() {
     let nodes = Nodes::new(2);
     let ids = super::ids(&nodes);

@@ -73,7 +73,9 @@ fn qr_code(text: &str) -> String {
 /// What to look at when no other node has been found.
 pub(super) fn alone(status: &NodeStatus, findings: &[Finding]) -> Vec<String> {
     let mut lines = vec!["No other node has been found so far. This one goes on looking.".to_owned()];
-    lines.push(format!("  It listens on {}.", status.listen.join(", ")));
+    if !status.listen.is_empty() {
+        lines.push(format!("  It listens on {}.", status.listen.join(", ")));
+    }
     for finding in findings {
         lines.push(format!("  - {}", finding.text));
         if !finding.advice.is_empty() {

@@ -67,3 +67,14 @@ pub enum Error {
     #[error("closed at once, with {0:?}")]
     ClosedHere(CloseCode),
 }
+
+impl Error {
+    /// Whether an address can't be listened on because no interface has it, at least not yet.
+    pub fn is_address_missing(&self) -> bool {
+        match self {
+            Self::Socket(error) => error.kind() == io::ErrorKind::AddrNotAvailable,
+            Self::NoSuchInterface(_) => true,
+            _ => false,
+        }
+    }
+}

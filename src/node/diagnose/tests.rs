@@ -32,6 +32,7 @@ fn found(
     let mut facts = Facts {
         me: ME,
         listen: &listen,
+        awaited: &[],
         peers,
         max_peers: 128,
         auth: Auth::Open,
@@ -85,10 +86,12 @@ fn trouble_of_this_machine_comes_first() {
     let all = found(&[], &[heard(1, 1)], None, |facts| {
         facts.own_id_elsewhere = Some([10, 0, 0, 9].into());
         facts.damaged_lists = Some("/data/peers.toml");
+        facts.awaited = vec!["/ip4/10.0.0.5/udp/4720/quic-v1".to_owned()].leak();
         facts.clock = Duration::from_secs(100);
     });
     has(&all, Cause::OwnIdElsewhere, &["10.0.0.9", "copy", "identity.key"]);
     has(&all, Cause::ListsDamaged, &["/data/peers.toml", "network.allow", "backup"]);
+    has(&all, Cause::AddressMissing, &["/ip4/10.0.0.5/udp", "no interface", "network.listen"]);
     has(&all, Cause::Clock, &["1970", "no node looks"]);
     assert_eq!(all.last().unwrap().0, Cause::NoNodeHeard);
 }

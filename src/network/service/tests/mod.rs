@@ -42,7 +42,7 @@ async fn wait_for<T>(started: &mut Started, pick: impl Fn(NetworkEvent) -> Optio
 }
 
 fn listening(event: NetworkEvent) -> Option<String> {
-    if let NetworkEvent::Listening(mut addresses) = event { addresses.pop() } else { None }
+    if let NetworkEvent::Listening { mut addresses, .. } = event { addresses.pop() } else { None }
 }
 
 fn connected(event: NetworkEvent) -> Option<(NodeId, peers::ConnectionNumber)> {
@@ -139,6 +139,22 @@ fn a_peer_with_another_key_than_expected_is_not_connected_to() {
             _ => None,
         });
         assert_eq!(failed.await, wrong);
+    });
+}
+
+#[test]
+fn an_address_that_no_interface_has_is_awaited() {
+    smol::block_on(async {
+        // The first is for examples in books (RFC 5737).
+        for missing in ["/ip4/192.0.2.7/udp/0/quic-v1", "/ip6zone/none0/ip6/fe80::1/udp/0/quic-v1"] {
+            let two = Options { listen: vec![missing.into(), V4.into()], ..options(V4) };
+            let mut started = Network::start(two).unwrap();
+            let awaited = wait_for(&mut started, |event| match event {
+                NetworkEvent::Listening { addresses, awaited } if !addresses.is_empty() => Some(awaited),
+                _ => None,
+            });
+            assert_eq!(awaited.await, [missing]);
+        }
     });
 }
 
