@@ -11,6 +11,7 @@ mod bootstrap;
 mod commands;
 mod diagnose;
 mod gossip;
+mod harm;
 mod mesh;
 mod paths;
 mod silence;

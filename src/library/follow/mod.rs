@@ -83,8 +83,8 @@ pub trait Connect: Send + Sync {
 pub enum FollowEnd {
     /// The connection ended, or the peer does not speak our protocols.
     Gone { reason: String },
-    /// The peer broke the rules: nothing it sent in doing so was kept, and it should hear no more from us. That it did is among
-    /// the [`Deeds`]. `is_corrupt`: it sent bytes that are not those of the blob, as a rotten disk may have them.
+    /// The peer broke the rules: nothing it sent in doing so was kept. That it did is among the [`Deeds`], for whoever decides
+    /// what becomes of it. `is_corrupt`: it sent bytes that are not those of the blob, as a rotten disk may have them.
     Violation { reason: String, is_corrupt: bool },
 }
 

@@ -56,17 +56,16 @@ impl Following {
     }
 }
 
-/// Follows a peer for as long as it is connected, unless it breaks the rules. Its streams may end before: with a surplus
-/// connection, or because it has too much to do.
+/// Follows a peer for as long as it is connected. Its streams may end before: with a surplus connection, because it has too
+/// much to do, or because it broke the rules; whether it is worth another try then is for its reputation to say.
 async fn follow(state: Arc<State>, node: NodeId, connector: Connector) {
     // What is here and not found yet would be fetched.
     state.rebuild.over().await;
     let mut pause = FOLLOW_AGAIN;
     loop {
-        match follow::follow_peer(state.follower.clone(), node, connector.clone()).await {
-            FollowEnd::Gone { reason } => log::debug!("following {node} ended: {reason}"),
-            FollowEnd::Violation { .. } => return,
-        }
+        let end = follow::follow_peer(state.follower.clone(), node, connector.clone()).await;
+        let (FollowEnd::Gone { reason } | FollowEnd::Violation { reason, .. }) = end;
+        log::debug!("following {node} ended: {reason}");
         Timer::after(pause).await;
         pause = (2 * pause).min(FOLLOW_AGAIN_AT_MOST);
     }
