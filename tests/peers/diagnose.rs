@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What the program finds, of this peer or of all.
-fn findings(place: &Place, peer: Option<&str>) -> Vec<Finding> {
+pub(super) fn findings(place: &Place, peer: Option<&str>) -> Vec<Finding> {
     let all: Vec<&str> = ["diagnose"].into_iter().chain(peer).collect();
     place.json(&all).into_iter().map(|value| serde_json::from_value(value).expect("a finding")).collect()
 }

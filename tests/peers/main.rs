@@ -17,6 +17,7 @@ mod paths;
 mod silence;
 mod soak;
 mod storm;
+mod strangers;
 
 use std::{
     collections::BTreeSet,
