@@ -25,6 +25,9 @@ use crate::{
 /// has 333 ms, for all the world; peers here are near, and a dial has [`Config::dial_timeout`] alone.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
+/// The answer to a Retry is welcome for so long, or for as long as a dial takes.
+const RETRY_TOKEN: Duration = Duration::from_secs(15);
+
 /// Settings of the transport.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -73,6 +76,8 @@ impl ProtoConfig {
         server.transport = transport.clone();
         server.migration(false);
         server.time_source(Arc::new(Uptime(clock::now())));
+        // Whoever dials has the same one to the end (RFC 9000, section 17.2.5.2), and may be ignored for most of that time.
+        server.retry_token_lifetime(config.dial_timeout.max(RETRY_TOKEN));
         let mut endpoint = EndpointConfig::default();
         endpoint.supported_versions(vec![1]);
         Ok(Self {
