@@ -166,17 +166,7 @@ impl Task {
                 open.connection.probe();
             }
             // One that has just ended is told of by the swarm.
-            let Some(reading) = open.connection.read() else { continue };
-            samples.push(peers::Sample {
-                node: open.node,
-                connection: open.number,
-                heard: reading.heard,
-                rtt: reading.rtt,
-                sent_packets: reading.sent_packets,
-                lost_packets: reading.lost_packets,
-                sent_bytes: reading.sent_bytes,
-                received_bytes: reading.received_bytes,
-            });
+            samples.extend(open.connection.sample(open.node, open.number));
         }
         self.outbox.push_peer(peers::Event::Observed { samples });
     }

@@ -129,7 +129,7 @@ pub struct Sample {
     pub node: NodeId,
     /// Which.
     pub connection: ConnectionNumber,
-    /// When the last packet arrived that was certainly the peer's.
+    /// When the last packet arrived that was certainly the peer's: it was authentic, and none that had come before.
     pub heard: Instant,
     /// Smoothed round-trip time (RFC 9002, section 5.3).
     pub rtt: Duration,

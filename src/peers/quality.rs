@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ConnectionNumber, Sample};
+use super::Sample;
 
 /// In this time, what was lost and sent before loses half of its weight.
 const HALF_LIFE: Duration = Duration::from_secs(60);
@@ -30,22 +30,11 @@ const HALF_DELAY: Duration = Duration::from_millis(400);
 /// With fewer packets, one that is lost would say too much.
 const PACKETS_MIN: f64 = 10.0;
 
-/// The counters of a connection when it was looked at last.
-#[derive(Debug, Clone, Copy)]
-struct Counters {
-    connection: ConnectionNumber,
-    at: Instant,
-    heard: Instant,
-    sent_packets: u64,
-    lost_packets: u64,
-    sent_bytes: u64,
-    received_bytes: u64,
-}
-
 /// The quality of the way to one peer. See the [module](self) for the formula.
 #[derive(Debug, Clone, Default)]
 pub struct Quality {
-    last: Option<Counters>,
+    /// How a connection was when it was looked at last.
+    last: Option<(Instant, Sample)>,
     rtt: Option<Duration>,
     deviation: Duration,
     sent_packets: f64,
@@ -58,22 +47,13 @@ pub struct Quality {
 impl Quality {
     /// Takes note of a connection as it is at `now`. Another connection than before begins with new counters, and keeps what
     /// is known of the way.
-    pub fn handle_sample(&mut self, now: Instant, sample: &Sample) {
-        let new = Counters {
-            connection: sample.connection,
-            at: now,
-            heard: sample.heard,
-            sent_packets: sample.sent_packets,
-            lost_packets: sample.lost_packets,
-            sent_bytes: sample.sent_bytes,
-            received_bytes: sample.received_bytes,
-        };
-        let last = self.last.replace(new).filter(|last| last.connection == new.connection);
-        if last.is_none_or(|last| new.heard > last.heard) {
-            self.handle_rtt(sample.rtt);
+    pub fn handle_sample(&mut self, now: Instant, new: &Sample) {
+        let last = self.last.replace((now, new.clone())).filter(|(_, last)| last.connection == new.connection);
+        if last.as_ref().is_none_or(|(_, last)| new.heard > last.heard) {
+            self.handle_rtt(new.rtt);
         }
-        let Some(last) = last else { return };
-        let passed = now.saturating_duration_since(last.at).as_secs_f64();
+        let Some((at, last)) = last else { return };
+        let passed = now.saturating_duration_since(at).as_secs_f64();
         let keep = 0.5_f64.powf(passed / HALF_LIFE.as_secs_f64());
         let sent = new.sent_packets.saturating_sub(last.sent_packets) as f64;
         let lost = new.lost_packets.saturating_sub(last.lost_packets) as f64;

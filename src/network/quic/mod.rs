@@ -28,7 +28,7 @@ pub use connection::{Connecting, Connection};
 pub use control::Control;
 pub use stream::Stream;
 pub use transport::Transport;
-pub use watched::{Reading, Watched};
+pub use watched::Watched;
 
 use std::io;
 

@@ -1,46 +1,32 @@
 //! A connection as its owner's owner sees it: libp2p's traits cannot say how it is, probe it, or close it with a reason.
 
-use std::{
-    sync::{Arc, Weak},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Weak};
 
 use quinn_proto::FrameStats;
 
 use super::{CloseCode, connection::Shared};
-use crate::network::tls::Cipher;
+use crate::{
+    content::NodeId,
+    network::tls::Cipher,
+    peers::{ConnectionNumber, Sample},
+};
 
 /// A connection, which this does not keep open. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Watched(pub(super) Weak<Shared>);
 
-/// How a connection is; numbers count from its beginning.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
-    /// When the last packet arrived that was certainly the peer's: it was authentic, and none that had come before.
-    pub heard: Instant,
-    /// Smoothed round-trip time (RFC 9002, section 5.3).
-    pub rtt: Duration,
-    /// Packets sent.
-    pub sent_packets: u64,
-    /// Those of them that were lost (RFC 9002, section 6.1).
-    pub lost_packets: u64,
-    /// Bytes of UDP payload that were sent.
-    pub sent_bytes: u64,
-    /// Bytes of UDP payload that came in its name.
-    pub received_bytes: u64,
-}
-
 impl Watched {
-    /// How it is; none once it is closed.
-    pub fn read(&self) -> Option<Reading> {
+    /// How it is, by these names; none once it is closed.
+    pub fn sample(&self, node: NodeId, connection: ConnectionNumber) -> Option<Sample> {
         let shared = self.0.upgrade()?;
         let state = shared.lock();
         if state.lost.is_some() {
             return None;
         }
         let stats = state.proto.stats();
-        Some(Reading {
+        Some(Sample {
+            node,
+            connection,
             heard: state.heard,
             rtt: stats.path.rtt,
             sent_packets: stats.path.sent_packets,

@@ -35,12 +35,12 @@ use libp2p::{
     multiaddr::Protocol,
 };
 
-use super::{
-    CloseCode, Config, Connection, Error, Reading, Stream, Transport, Watched, close_code, config::ProtoConfig,
-};
+use super::{CloseCode, Config, Connection, Error, Stream, Transport, Watched, close_code, config::ProtoConfig};
 use crate::{
+    content::NodeId,
     limits::network as limits,
     network::{identity::Keypair, tls::CipherPolicy},
+    peers::Sample,
 };
 
 const V4: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
@@ -119,6 +119,11 @@ async fn pair(address: &str) -> (Node, Connection, Node, Connection) {
     let (peer, accepted) = b.accept().await;
     assert_eq!(peer, a.peer);
     (a, dialled, b, accepted)
+}
+
+/// How a connection is, whosever it is.
+fn read(connection: &Watched) -> Option<Sample> {
+    connection.sample(NodeId([0; 32]), 0)
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {

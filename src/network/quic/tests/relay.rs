@@ -52,10 +52,10 @@ impl Relay {
 }
 
 /// How the connection is once so much more has come in than before.
-async fn after(connection: &Watched, received_bytes: u64) -> Reading {
+async fn after(connection: &Watched, received_bytes: u64) -> Sample {
     let grown = async {
         loop {
-            let reading = connection.read().unwrap();
+            let reading = read(connection).unwrap();
             if reading.received_bytes >= received_bytes {
                 return reading;
             }
@@ -78,10 +78,10 @@ fn a_peer_is_heard_when_it_speaks_and_not_when_others_speak_in_its_name() {
 
         // Far more often than the search for the path's MTU, which is heard as well, takes to end.
         for _ in 0..50 {
-            let before = seen.read().unwrap().heard;
+            let before = read(&seen).unwrap().heard;
             dialled.watch().probe();
             let heard = async {
-                while seen.read().unwrap().heard <= before {
+                while read(&seen).unwrap().heard <= before {
                     Timer::after(Duration::from_millis(1)).await;
                 }
             };
@@ -99,7 +99,7 @@ fn a_peer_is_heard_when_it_speaks_and_not_when_others_speak_in_its_name() {
             })
             .collect();
         // What was passed on before is in when this is.
-        let received = seen.read().unwrap().received_bytes;
+        let received = read(&seen).unwrap().received_bytes;
         let sent = relay.send(&last).await;
         let before = after(&seen, received + sent).await;
         let sent = relay.send(&last).await + relay.send(&forged).await;
@@ -117,7 +117,7 @@ fn a_closed_connection_has_nothing_to_show() {
         assert_eq!(here.cipher(), there.cipher());
         there.close(CloseCode::Full, "no room");
         assert_eq!(close_code(&lost(&mut dialled).await), Some(CloseCode::Full));
-        assert!(here.read().is_none() && there.read().is_none() && here.is_gone() && there.is_gone());
+        assert!(read(&here).is_none() && read(&there).is_none() && here.is_gone() && there.is_gone());
         here.probe();
         drop((dialled, accepted));
         here.close(CloseCode::Done, "");

@@ -56,6 +56,14 @@ fn garbage_hurts_nobody() {
     });
 }
 
+/// A node that listens, and where.
+async fn listening() -> (Node, Multiaddr, SocketAddr) {
+    let mut node = Node::new();
+    let (_, address) = node.listen(V4).await;
+    let (target, _) = super::super::address::parse(&address).unwrap().unwrap();
+    (node, address, target)
+}
+
 /// The first packets of handshakes that nobody means to finish.
 fn first_packets(count: usize, to: SocketAddr) -> Vec<Vec<u8>> {
     let config = ProtoConfig::new(&Config::new(Keypair::generate())).unwrap();
@@ -76,9 +84,7 @@ fn first_packets(count: usize, to: SocketAddr) -> Vec<Vec<u8>> {
 #[test]
 fn a_flood_of_handshakes_keeps_nobody_out() {
     smol::block_on(async {
-        let (a, mut b) = (Node::new(), Node::new());
-        let (_, address) = b.listen(V4).await;
-        let (target, _) = super::super::address::parse(&address).unwrap().unwrap();
+        let (a, (b, address, target)) = (Node::new(), listening().await);
         let flood = Async::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         for packet in first_packets(3 * limits::HANDSHAKES_BEFORE_RETRY, target) {
             flood.send_to(&packet, target).await.unwrap();
@@ -113,9 +119,7 @@ fn under_way(node: &Node) -> (usize, usize) {
 #[test]
 fn a_flood_from_everywhere_is_asked_for_its_address_and_costs_no_memory() {
     smol::block_on(async {
-        let (a, mut b) = (Node::new(), Node::new());
-        let (_, address) = b.listen(V4).await;
-        let (target, _) = super::super::address::parse(&address).unwrap().unwrap();
+        let (a, (b, address, target)) = (Node::new(), listening().await);
         let sockets: Vec<_> = (0..40).map(|_| Async::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap()).collect();
         let packets = first_packets(400, target);
         // As if from forged addresses: nobody there answers.
@@ -150,9 +154,7 @@ fn a_flood_from_everywhere_is_asked_for_its_address_and_costs_no_memory() {
 #[test]
 fn a_host_that_proves_its_address_and_goes_no_further_leaves_room_for_others() {
     smol::block_on(async {
-        let (a, mut b) = (Node::new(), Node::new());
-        let (_, address) = b.listen(V4).await;
-        let (target, _) = super::super::address::parse(&address).unwrap().unwrap();
+        let (a, (b, address, target)) = (Node::new(), listening().await);
         let socket = Async::new(UdpSocket::bind("127.0.0.2:0").unwrap()).unwrap();
         let config = ProtoConfig::new(&Config::new(Keypair::generate())).unwrap();
         let mut endpoint = quinn_proto::Endpoint::new(config.endpoint.clone(), None, false, None);

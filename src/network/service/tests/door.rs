@@ -34,10 +34,7 @@ async fn admit(started: &Started, admission: Admission) {
 #[test]
 fn a_stranger_hears_why_and_speaks_no_protocol() {
     smol::block_on(async {
-        let (one, two) = (options(V4), options(V4));
-        let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
-        let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-        let address = wait_for(&mut two, listening).await;
+        let Pair { mut one, mut two, id_one, id_two, address } = Pair::start(options(V4), options(V4)).await;
         let nobody = Admission::default();
         let denied = Admission { denied: BTreeSet::from([id_one]), ..Admission::everybody() };
         let banned = Admission { banned: BTreeSet::from([id_one]), ..Admission::everybody() };
@@ -69,10 +66,7 @@ fn a_stranger_hears_why_and_speaks_no_protocol() {
 #[test]
 fn whom_this_node_does_not_admit_it_does_not_reach_either() {
     smol::block_on(async {
-        let (one, two) = (options(V4), options(V4));
-        let id_two = two.keypair.node_id();
-        let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-        let address = wait_for(&mut two, listening).await;
+        let Pair { mut one, two: _two, id_two, address, .. } = Pair::start(options(V4), options(V4)).await;
         admit(&one, Admission::default()).await;
         one.network.command(Command::Dial { node: id_two, addresses: vec![address] }).await;
         assert_eq!(wait_for(&mut one, turned_away).await, (id_two, Why::NotAllowed));
@@ -88,10 +82,7 @@ fn whom_this_node_does_not_admit_it_does_not_reach_either() {
 #[test]
 fn a_door_that_closes_behind_a_peer_is_heard() {
     smol::block_on(async {
-        let (one, two) = (options(V4), options(V4));
-        let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
-        let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-        let address = wait_for(&mut two, listening).await;
+        let Pair { mut one, mut two, id_one, id_two, address } = Pair::start(options(V4), options(V4)).await;
         connect(&mut one, &mut two, id_two, &address).await;
         admit(&two, Admission::default()).await;
         two.network.command(Command::TurnAway { node: id_one, why: Why::NotAllowed }).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, swarm::SwarmEvent};
 
 use super::*;
 use crate::{
@@ -115,10 +115,8 @@ fn garbage_is_held_against_who_passes_it_on_and_goes_no_further() {
 fn a_node_that_does_not_gossip_does_not_speak_the_protocol() {
     smol::block_on(async {
         for (gossip, speaks) in [(true, true), (false, false)] {
-            let (one, two) = (options(V4), Options { gossip, ..options(V4) });
-            let id_two = two.keypair.node_id();
-            let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-            let address = wait_for(&mut two, listening).await;
+            let Pair { mut one, mut two, id_two, address, .. } =
+                Pair::start(options(V4), Options { gossip, ..options(V4) }).await;
             connect(&mut one, &mut two, id_two, &address).await;
             assert_eq!(one.connector.open(id_two, GOSSIPSUB).await.is_ok(), speaks);
             assert!(!one.network.announce(announcement(id_two)).await, "it does not gossip itself");

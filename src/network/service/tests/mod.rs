@@ -68,6 +68,25 @@ async fn dial_until_connected(one: &mut Started, id_two: NodeId, address: &str) 
     }
 }
 
+/// Two networks, of which the first is to dial the second.
+struct Pair {
+    one: Started,
+    two: Started,
+    id_one: NodeId,
+    id_two: NodeId,
+    /// Of the second.
+    address: String,
+}
+
+impl Pair {
+    async fn start(one: Options, two: Options) -> Self {
+        let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
+        let (one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
+        let address = wait_for(&mut two, listening).await;
+        Self { one, two, id_one, id_two, address }
+    }
+}
+
 /// Connects both; returns the connection's number at either end.
 async fn connect(
     one: &mut Started,
@@ -90,10 +109,8 @@ fn disconnected(event: NetworkEvent) -> Option<(NodeId, String)> {
 fn two_networks_connect_open_streams_and_take_leave() {
     smol::block_on(async {
         for listen in [V4, "/ip6/::1/udp/0/quic-v1"] {
-            let (one, two) = (options(listen), options(listen));
-            let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
-            let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-            let address = wait_for(&mut two, listening).await;
+            let Pair { mut one, mut two, id_one, id_two, address } =
+                Pair::start(options(listen), options(listen)).await;
             connect(&mut one, &mut two, id_two, &address).await;
 
             let mut stream = one.connector.open(id_two, wire::blob::PROTOCOL).await.unwrap();
@@ -114,10 +131,7 @@ fn two_networks_connect_open_streams_and_take_leave() {
 #[test]
 fn a_peer_that_is_turned_away_hears_why() {
     smol::block_on(async {
-        let (one, two) = (options(V4), options(V4));
-        let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
-        let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-        let address = wait_for(&mut two, listening).await;
+        let Pair { mut one, mut two, id_one, id_two, address } = Pair::start(options(V4), options(V4)).await;
         connect(&mut one, &mut two, id_two, &address).await;
         two.network.command(peers::Command::TurnAway { node: id_one, why: peers::Why::Full }).await;
         let (node, reason) = wait_for(&mut one, disconnected).await;

@@ -10,12 +10,9 @@ fn observed(event: NetworkEvent) -> Option<Vec<Sample>> {
 #[test]
 fn a_probe_makes_both_ends_hear_each_other() {
     smol::block_on(async {
-        let (one, two) = (options(V4), options(V4));
-        let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
-        let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
+        let Pair { mut one, mut two, id_one, id_two, address } = Pair::start(options(V4), options(V4)).await;
         one.network.command(Command::Observe { probe: vec![id_two] }).await;
         assert_eq!(wait_for(&mut one, observed).await, [], "nobody is connected");
-        let address = wait_for(&mut two, listening).await;
         let (here, there) = connect(&mut one, &mut two, id_two, &address).await;
         let mut last = None::<(Sample, Sample)>;
         // More often than a new connection says something by itself.
@@ -48,10 +45,8 @@ fn the_cipher_and_what_identify_says_are_told() {
             (CipherPolicy::ChaCha20, "TLS13_CHACHA20_POLY1305_SHA256"),
         ];
         for (policy, suite) in forced {
-            let (one, two) = (options(V4), Options { ciphers: policy, ..options(V4) });
-            let id_two = two.keypair.node_id();
-            let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-            let address = wait_for(&mut two, listening).await;
+            let Pair { mut one, mut two, id_two, address, .. } =
+                Pair::start(options(V4), Options { ciphers: policy, ..options(V4) }).await;
             dial_until_connected(&mut one, id_two, &address).await;
             let cipher = |event| match event {
                 NetworkEvent::Peer(Event::Connected { cipher, .. }) => Some(cipher),
@@ -74,10 +69,7 @@ fn the_cipher_and_what_identify_says_are_told() {
 #[test]
 fn one_connection_of_a_peer_is_closed_with_its_reason() {
     smol::block_on(async {
-        let (one, two) = (options(V4), options(V4));
-        let (id_one, id_two) = (one.keypair.node_id(), two.keypair.node_id());
-        let (mut one, mut two) = (Network::start(one).unwrap(), Network::start(two).unwrap());
-        let address = wait_for(&mut two, listening).await;
+        let Pair { mut one, mut two, id_one, id_two, address } = Pair::start(options(V4), options(V4)).await;
         let told = [(Why::Surplus, Why::Done), (Why::Version, Why::Version), (Why::Unresponsive, Why::Done)];
         for (why, heard) in told {
             let (_, there) = connect(&mut one, &mut two, id_two, &address).await;
