@@ -1,6 +1,6 @@
 //! QUIC for libp2p without tokio: a [`Transport`] on quinn-proto (protocol), quinn-udp (sockets) and async-io (waiting).
 //!
-//! Uses `tls` and `identity`. Must never know what flows in the streams, or which peers are welcome.
+//! Uses `tls`, `identity` and the words of `peers` for how a connection is. Must never know what flows in the streams, or which peers are welcome.
 //!
 //! One task per UDP socket, the `driver`, moves datagrams and timers for all connections of that socket. Connections and
 //! streams share their state with it behind a lock each, and tell it when they have changed something.
