@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod content;
+pub mod groups;
 pub mod kiosk;
 pub mod library;
 pub mod limits;

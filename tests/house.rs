@@ -8,9 +8,9 @@ use std::{
 };
 
 /// From the roof to the ground: imports run downwards in this list.
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "main", "cli", "node", "kiosk", "library", "transfer", "network", "store", "peers", "wire", "config", "status",
-    "clock", "content", "limits",
+    "clock", "content", "groups", "limits",
 ];
 
 /// Crates that only one part may name.
@@ -26,10 +26,11 @@ const AT_HOME: [(&str, &str); 8] = [
 ];
 
 /// Files and folders of pure logic: it is told the time, and waits for nothing.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "config/hours.rs",
     "content.rs",
     "library/follow/policy.rs",
+    "groups.rs",
     "limits",
     "limits.rs",
     "network/mdns/cache.rs",

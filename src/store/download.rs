@@ -14,11 +14,10 @@ use rustix::{
 };
 
 use super::{
-    LibraryPath, Store, StoreError, WriteError,
+    LibraryPath, Store, StoreError, WriteError, bits,
     blob::is_groups,
     errors::at,
     files::{Temp, remove_file, sync_folder},
-    groups::Groups,
     partial::{Claim, Partial},
     paths::Folder,
     record::Location,
@@ -27,6 +26,7 @@ use super::{
 };
 use crate::{
     content::ContentId,
+    groups::Groups,
     limits::{GROUP_BYTES, store::CHECKPOINT_BYTES},
 };
 
@@ -265,7 +265,7 @@ impl Download {
             // Its bytes are synced, its name may be new.
             sync_folder(folder)?;
         }
-        let bytes = self.partial.0.groups().to_bytes(&self.id);
+        let bytes = bits::to_bytes(&self.partial.0.groups(), &self.id);
         let temp = Temp::create(self.store.0.incoming.join(self.store.temp_name()))?;
         temp.file.write_all_at(&bytes, 0).and_then(|()| temp.file.sync_data()).map_err(at(&temp.path))?;
         let path = self.store.bits_path(&self.id);

@@ -5,8 +5,8 @@ use std::{fs::File, io::Write, ops::Range};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{
+    bits,
     count::Count,
-    groups::Groups,
     index::Page,
     record::encode,
     tree::{Tree, group_hash, parent_hash},
@@ -55,11 +55,11 @@ fn memory(bytes: &[u8]) -> File {
 /// The bits of a download, with a right checksum: else nothing behind it would be reached.
 pub fn bits(body: &[u8]) {
     let id = ContentId([7; 32]);
-    let bytes = [body, &Groups::checksum(&id, body)].concat();
-    let Some(groups) = Groups::from_bytes(&id, &bytes) else { return };
+    let bytes = [body, &bits::checksum(&id, body)].concat();
+    let Some(groups) = bits::from_bytes(&id, &bytes) else { return };
     let bytes = |here| groups.ranges(here).iter().map(|range| range.end - range.start).sum::<u64>();
     assert_eq!(bytes(true), groups.verified_bytes());
-    assert_eq!(bytes(true) + bytes(false), groups.size);
+    assert_eq!(bytes(true) + bytes(false), groups.size());
 }
 
 /// Keys and values of the index.

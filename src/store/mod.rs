@@ -32,6 +32,7 @@
 
 mod away;
 mod ballast;
+mod bits;
 mod blob;
 mod count;
 mod damage;
@@ -41,7 +42,6 @@ mod errors;
 mod files;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod groups;
 mod hash;
 mod import;
 mod index;

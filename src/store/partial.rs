@@ -10,8 +10,8 @@ use std::{
     },
 };
 
-use super::{Store, StoreError, errors::at, files::remove_file, groups::Groups};
-use crate::content::ContentId;
+use super::{Store, StoreError, bits, errors::at, files::remove_file};
+use crate::{content::ContentId, groups::Groups};
 
 /// The downloads that were begun and not finished.
 pub(super) type Partials = HashMap<ContentId, Arc<Partial>>;
@@ -35,7 +35,7 @@ impl Partial {
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.groups().size
+        self.groups().size()
     }
 
     pub(super) fn verified_bytes(&self) -> u64 {
@@ -75,7 +75,7 @@ impl Store {
             let (part, bits) = (self.part_path(&id), self.bits_path(&id));
             match part.metadata() {
                 Ok(metadata) if path == part => {
-                    let saved = std::fs::read(&bits).ok().and_then(|bytes| Groups::from_bytes(&id, &bytes));
+                    let saved = std::fs::read(&bits).ok().and_then(|bytes| bits::from_bytes(&id, &bytes));
                     let groups = saved.unwrap_or_else(|| Groups::none(metadata.len()));
                     self.partials().insert(id, Partial::new(groups));
                 }

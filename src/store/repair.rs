@@ -14,7 +14,6 @@ use super::{
     Fault, LibraryPath, Store, StoreError,
     errors::at,
     files::{remove_file, sync_folder},
-    groups::Groups,
     partial::Partial,
     paths::Folder,
     record::{FIRST, LIBRARY, Location, Record},
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::{
     content::ContentId,
+    groups::Groups,
     limits::{
         GROUP_BYTES, NO_OUTBOARD_BYTES,
         store::{DAMAGED_RANGES, DAMAGES},
