@@ -43,7 +43,7 @@ const PURE: [&str; 20] = [
     "status",
     "transfer/answer.rs",
     "transfer/pace.rs",
-    "transfer/plan.rs",
+    "transfer/plan",
     "transfer/rate.rs",
     "transfer/throttle.rs",
     "wire",

@@ -34,3 +34,19 @@ pub const BUCKET_MS: u64 = 64;
 pub const LIMIT_LOOK_MS: u64 = 100;
 /// Bytes that a second allows at least, where it is limited: with fewer, streams would be taken for too slow (see [`PACE_MS`]).
 pub const LIMIT_BYTES_S: u64 = 64 * 1024;
+/// Nodes that one blob is fetched from at a time.
+pub const SOURCES: usize = 32;
+/// Pieces that a blob is planned in at most. They are of one `Data` frame or, if the blob is large, of more.
+pub const PIECES: u64 = 4096;
+/// Bytes that are asked of a source whose speed nobody knows yet.
+pub const START_BYTES: u64 = 512 * 1024;
+/// A source is asked ahead for what it sends in this time, or within two round trips if they take longer.
+pub const AHEAD_MS: u64 = 500;
+/// A source that is awaited and silent for this long is overtaken, or for longer if it is slow.
+pub const OVERTAKE_MS: u64 = 500;
+/// A source tells others this often which groups have come.
+pub const HAVE_MS: u64 = 100;
+/// Readers that one blob is fetched in order for; more are not waited for.
+pub const READERS: usize = 8;
+/// Bytes that are fetched in order ahead of a reader.
+pub const READ_AHEAD_BYTES: u64 = 8 * 1024 * 1024;

@@ -14,7 +14,7 @@ use super::{
     answer::{Answer, Step, Violation},
     limiter,
     pace::{PACE, Pace},
-    plan::Plan,
+    plan::InOrder,
 };
 use crate::{
     clock,
@@ -125,7 +125,7 @@ pub async fn fetch_blob<S: AsyncRead + AsyncWrite + Unpin + Send>(
     .await?;
     progress(download.verified_bytes());
 
-    let mut plan = Plan::new(missing);
+    let mut plan = InOrder::new(missing);
     let requests = std::iter::from_fn(|| plan.next_request()).map(|ranges| (Get { id, ranges }, size));
     let (reader, writer) = stream.split();
     let (open, answers) = channel::bounded(OPEN_REQUESTS - 1);

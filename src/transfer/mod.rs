@@ -11,7 +11,7 @@ mod answer;
 mod fetch;
 mod limiter;
 mod pace;
-mod plan;
+pub mod plan;
 mod rate;
 mod serve;
 mod small;

@@ -1,42 +1,11 @@
-//! Which ranges are asked for, and which are sent. Pure.
+//! What is sent of what was asked for. Pure.
 
-use std::{collections::VecDeque, ops};
+use std::ops;
 
 use crate::{
-    limits::{GROUP_BYTES, transfer::REQUEST_BYTES, wire::DATA_BYTES},
+    limits::{GROUP_BYTES, wire::DATA_BYTES},
     wire::blob::{Range, Ranges},
 };
-
-/// Cuts what is missing of a blob into requests, in ascending order.
-pub struct Plan {
-    missing: VecDeque<ops::Range<u64>>,
-}
-
-impl Plan {
-    /// A plan for these ranges: ascending, apart, of whole groups (the blob's last one may be shorter).
-    pub fn new(missing: Vec<ops::Range<u64>>) -> Self {
-        Self { missing: missing.into() }
-    }
-
-    /// The ranges of the next request, at most [`REQUEST_BYTES`]; none when everything has been asked for.
-    ///
-    /// They end at multiples of [`DATA_BYTES`] where they can, so that each `Data` frame is one subtree and its proof short.
-    pub fn next_request(&mut self) -> Option<Ranges> {
-        let (mut ranges, mut free) = (Ranges::new(), REQUEST_BYTES);
-        while let Some(next) = self.missing.front_mut() {
-            let end = next.end.min(next.start.saturating_add(free) / DATA_BYTES * DATA_BYTES);
-            if end <= next.start || ranges.push(Range { start: next.start, len: end - next.start }).is_err() {
-                break;
-            }
-            free -= end - next.start;
-            next.start = end;
-            if next.start == next.end {
-                self.missing.pop_front();
-            }
-        }
-        (!ranges.is_empty()).then_some(ranges)
-    }
-}
 
 /// What is sent of the ranges that were `asked` of a blob, if these ranges of it are `held`: whole groups, ascending, apart.
 /// What would not fit into the announcement is left out.
@@ -80,8 +49,6 @@ pub fn next_data(announced: &mut Ranges) -> Option<Range> {
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -124,17 +91,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_are_what_is_missing((size, missing) in blob_and_set()) {
-            let mut plan = Plan::new(ranges_of(size, &missing));
-            let mut asked = Vec::new();
-            while let Some(ranges) = plan.next_request() {
-                prop_assert!(ranges.iter().map(|range| range.len).sum::<u64>() <= REQUEST_BYTES);
-                asked.extend(groups_of(size, &ranges));
-            }
-            prop_assert_eq!(asked, all_true(&missing));
-        }
-
-        #[test]
         fn announced_is_what_is_asked_and_held(
             (size, held) in blob_and_set(),
             cuts in proptest::collection::btree_set(0..130 * GROUP_BYTES, 0..20),
@@ -160,19 +116,6 @@ mod tests {
             }
             prop_assert_eq!(sent, groups);
         }
-    }
-
-    #[test]
-    fn a_whole_blob_is_asked_for_in_aligned_megabytes() {
-        let mut plan = Plan::new(vec![GROUP_BYTES..5 * REQUEST_BYTES + 7]);
-        let mut starts = BTreeSet::new();
-        while let Some(ranges) = plan.next_request() {
-            assert_eq!(ranges.len(), 1);
-            assert!(ranges[0].len > REQUEST_BYTES - DATA_BYTES || ranges[0].end() == Some(5 * REQUEST_BYTES + 7));
-            starts.insert(ranges[0].start);
-        }
-        assert!(starts.iter().skip(1).all(|start| start.is_multiple_of(DATA_BYTES)));
-        assert_eq!(starts.len(), 6);
     }
 
     #[test]
