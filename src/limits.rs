@@ -27,6 +27,10 @@ pub mod wire {
     pub const PAGES_PER_REQUEST: usize = 64;
     /// Ranges in one request for a blob.
     pub const RANGES_PER_REQUEST: usize = 16;
+    /// Ranges in one message about what is there of a blob.
+    pub const HAVE_RANGES: usize = 64;
+    /// Who watches a blob hears of more of it at most this often.
+    pub const HAVE_INTERVAL_MS: u64 = 100;
     /// Requests that a client may have open on one blob stream.
     pub const PIPELINED_REQUESTS: usize = 64;
     /// Peers that one peer tells of at a time.
@@ -140,6 +144,8 @@ pub mod store {
     pub const DAMAGES: usize = 64;
     /// Places in a damaged file that people are told of.
     pub const DAMAGED_RANGES: usize = 64;
+    /// Pieces that a blob has for those who wait for more of it: those of a larger blob are larger than a group.
+    pub const HOLDING_PIECES: u64 = 64 * 1024;
     /// Files of one name that are set aside before the store gives up.
     pub const SET_ASIDE: u32 = 1000;
 }
@@ -342,6 +348,7 @@ const _: () = {
     assert!(transfer::OPEN_REQUESTS <= wire::PIPELINED_REQUESTS);
     assert!(transfer::SMALL_BYTES <= GROUP_BYTES);
     assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::REQUEST_BYTES);
+    assert!(32 + 10 + 2 + wire::HAVE_RANGES * 2 * 10 <= wire::DATA_FRAME_BYTES);
     assert!(wire::RANGES_PER_REQUEST * 2 * 10 + 64 <= wire::REQUEST_BYTES);
     let address = wire::ADDRESS_BYTES + 2;
     // A name is a peer id, a number, and what protobuf puts before it; a message has its topic, signature, key and author.

@@ -4,25 +4,26 @@ use std::{
     fs::File,
     ops::Range,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    path::Path,
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rustix::{
-    fs::{Advice, FallocateFlags, fadvise, fallocate},
+    fs::{FallocateFlags, fallocate},
     io::Errno,
 };
 
 use super::{
-    LibraryPath, Store, StoreError, WriteError, bits,
+    Store, StoreError, WriteError, bits,
     blob::is_groups,
     errors::at,
     files::{Temp, remove_file, sync_folder},
+    numbers::Numbers,
     partial::{Claim, Partial},
-    paths::Folder,
-    record::Location,
-    tree::Tree,
-    unfinished::{Doing, Noted},
+    tree::{PAIR, Tree},
 };
 use crate::{
     content::ContentId,
@@ -30,17 +31,22 @@ use crate::{
     limits::{GROUP_BYTES, store::CHECKPOINT_BYTES},
 };
 
-/// A download under way. One at a time for each blob. Dropping it keeps what was written.
+/// A download under way. One at a time for each blob, which any number of threads may write to. Dropping it keeps what was
+/// written.
 pub struct Download {
-    store: Store,
-    id: ContentId,
+    pub(super) store: Store,
+    pub(super) id: ContentId,
     tree: Tree,
-    partial: Claim,
-    data: File,
-    outboard: Option<File>,
-    /// Offsets of the pairs that the last write saved: neighbouring ranges share most of their path to the root.
-    saved_pairs: Vec<u64>,
-    unsynced_bytes: u64,
+    pub(super) partial: Claim,
+    pub(super) data: File,
+    pub(super) outboard: Option<File>,
+    /// Which pairs of the outboard were saved: neighbouring ranges share most of their path to the root.
+    saved_pairs: Mutex<Numbers>,
+    pub(super) unsynced_bytes: AtomicU64,
+    /// Read by those that write.
+    pub(super) writing: RwLock<()>,
+    /// Held while what was written is made durable.
+    pub(super) syncing: Mutex<()>,
 }
 
 impl Store {
@@ -90,17 +96,20 @@ impl Store {
                 Some(open(&self.outboard_path(&id))?)
             }
         };
+        let pairs = tree.outboard_bytes() / PAIR as u64;
         let is_new = data.metadata().map_err(at(&part))?.len() == 0;
         self.preallocate(&data, size)?;
-        let mut download = Download {
+        let download = Download {
             store: self.clone(),
             id,
             tree,
             partial: claim,
             data,
             outboard,
-            saved_pairs: Vec::new(),
-            unsynced_bytes: 0,
+            saved_pairs: Mutex::new(Numbers::none(pairs)),
+            unsynced_bytes: AtomicU64::new(0),
+            writing: RwLock::new(()),
+            syncing: Mutex::new(()),
         };
         if is_new {
             // Nothing is in it, whatever was: the file may have got its name when the rest of finishing failed.
@@ -116,7 +125,7 @@ impl Store {
             download.partial.0.searched.store(true, Ordering::Release);
         } else {
             // An earlier download of this process may have written them, and not made them durable.
-            download.unsynced_bytes = download.verified_bytes();
+            download.unsynced_bytes.store(download.verified_bytes(), Ordering::Relaxed);
         }
         Ok(download)
     }
@@ -150,6 +159,7 @@ impl Store {
             claim.0.searched.store(false, Ordering::Release);
         }
         partials.insert(id, claim.0.clone());
+        self.0.news.notify(usize::MAX);
         Ok(claim)
     }
 
@@ -210,71 +220,98 @@ impl Download {
         self.partial.0.verified_bytes()
     }
 
-    /// Verifies one encoded range of whole groups, and writes it. Wrong bytes are `WriteError::Corrupt` and change nothing.
-    pub fn write(&mut self, range: Range<u64>, encoded: &[u8]) -> Result<(), WriteError> {
+    /// Verifies one encoded range of whole groups, and writes what of it is missing: how many bytes that was. Wrong bytes are
+    /// `WriteError::Corrupt` and change nothing.
+    pub fn write(&self, range: Range<u64>, encoded: &[u8]) -> Result<u64, WriteError> {
         if !is_groups(&range, self.size()) {
             return Err(WriteError::Range { start: range.start, end: range.end });
         }
         self.store.note_use();
         let checked = self.tree.check(&range, encoded).ok_or(WriteError::Corrupt(self.id))?;
-        self.store.check_room(0)?;
-        let path = self.store.part_path(&self.id);
-        if let Some(outboard) = &self.outboard {
-            for (offset, pair) in &checked.pairs {
-                if !self.saved_pairs.contains(offset) {
-                    outboard.write_all_at(pair, *offset).map_err(at(&self.store.outboard_path(&self.id)))?;
-                }
-            }
+        let _writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+        let missing = {
+            let groups = self.partial.0.groups();
+            let is_missing = |(offset, _): &&(u64, _)| !groups.contains(offset / GROUP_BYTES);
+            checked.groups.iter().filter(is_missing).collect::<Vec<_>>()
+        };
+        if missing.is_empty() {
+            // Another source was quicker. Perhaps the file has its name by now, and is not to be touched.
+            return Ok(0);
         }
-        self.saved_pairs = checked.pairs.iter().map(|(offset, _)| *offset).collect();
-        for (offset, group) in &checked.groups {
-            self.data.write_all_at(group, *offset).map_err(at(&path))?;
+        self.store.check_room(0)?;
+        self.save_pairs(&checked.pairs)?;
+        for (offset, group) in &missing {
+            self.data.write_all_at(group, *offset).map_err(at(&self.store.part_path(&self.id)))?;
         }
         let mut groups = self.partial.0.groups();
-        checked.groups.iter().for_each(|(offset, _)| groups.add(offset / GROUP_BYTES));
-        self.unsynced_bytes += range.end - range.start;
+        let new = missing.iter().filter(|(offset, _)| !groups.contains(offset / GROUP_BYTES));
+        let new_bytes = new.map(|(_, group)| group.len() as u64).sum();
+        missing.iter().for_each(|(offset, _)| groups.add(offset / GROUP_BYTES));
+        drop(groups);
+        self.unsynced_bytes.fetch_add(new_bytes, Ordering::Relaxed);
+        self.store.0.news.notify(usize::MAX);
+        Ok(new_bytes)
+    }
+
+    fn save_pairs(&self, pairs: &[(u64, &[u8])]) -> Result<(), StoreError> {
+        let Some(outboard) = &self.outboard else { return Ok(()) };
+        let new = {
+            let saved = lock(&self.saved_pairs);
+            pairs.iter().filter(|(offset, _)| !saved.has(offset / PAIR as u64)).collect::<Vec<_>>()
+        };
+        for (offset, pair) in &new {
+            outboard.write_all_at(pair, *offset).map_err(at(&self.store.outboard_path(&self.id)))?;
+        }
+        // Not before: whoever relies on them must find them in the file.
+        let mut saved = lock(&self.saved_pairs);
+        new.iter().for_each(|(offset, _)| saved.add(offset / PAIR as u64));
         Ok(())
     }
 
     /// Whether so much was written that [`Download::checkpoint`] is due. Callers also call it every 30 s.
     pub fn needs_checkpoint(&self) -> bool {
-        self.unsynced_bytes >= CHECKPOINT_BYTES
+        self.unsynced_bytes.load(Ordering::Relaxed) >= CHECKPOINT_BYTES
     }
 
-    /// Makes what was written durable.
-    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
-        if self.unsynced_bytes > 0 {
-            self.sync()?;
-            self.write_bits()?;
+    /// Makes what was written durable. What others write meanwhile waits for the next time.
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        let _syncing = lock(&self.syncing);
+        let unsynced_bytes = self.unsynced_bytes.swap(0, Ordering::Relaxed);
+        if unsynced_bytes == 0 {
+            return Ok(());
         }
-        Ok(())
+        // The groups of before the sync: those that come during it may not be on the disk.
+        let bits = bits::to_bytes(&self.partial.0.groups(), &self.id);
+        let durable = self.sync().and_then(|()| self.write_bits(&bits));
+        if durable.is_err() {
+            self.unsynced_bytes.fetch_add(unsynced_bytes, Ordering::Relaxed);
+        }
+        durable
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.data.sync_data().map_err(at(&self.store.part_path(&self.id)))?;
         if let Some(outboard) = &self.outboard {
             outboard.sync_data().map_err(at(&self.store.outboard_path(&self.id)))?;
         }
-        self.unsynced_bytes = 0;
         Ok(())
     }
 
     /// Replaces the bits on disk by those in memory, whose groups are synced.
-    fn write_bits(&self) -> Result<(), StoreError> {
+    fn write_bits(&self, bits: &[u8]) -> Result<(), StoreError> {
         if let Some(folder) = self.outboard.as_ref().and(self.store.outboard_path(&self.id).parent()) {
             // Its bytes are synced, its name may be new.
             sync_folder(folder)?;
         }
-        let bytes = bits::to_bytes(&self.partial.0.groups(), &self.id);
         let temp = Temp::create(self.store.0.incoming.join(self.store.temp_name()))?;
-        temp.file.write_all_at(&bytes, 0).and_then(|()| temp.file.sync_data()).map_err(at(&temp.path))?;
+        temp.file.write_all_at(bits, 0).and_then(|()| temp.file.sync_data()).map_err(at(&temp.path))?;
         let path = self.store.bits_path(&self.id);
         std::fs::rename(&temp.path, &path).map_err(at(&path))?;
         sync_folder(&self.store.0.incoming)
     }
 
     /// Looks on disk for groups that were written after the last checkpoint; or in another file of the blob, to copy them.
-    fn find_written(&mut self, other: Option<&File>) -> Result<(), StoreError> {
+    fn find_written(&self, other: Option<&File>) -> Result<(), StoreError> {
         for range in self.missing() {
             for start in range.clone().step_by(GROUP_BYTES as usize) {
                 let group = start..(start + GROUP_BYTES).min(range.end);
@@ -285,83 +322,14 @@ impl Download {
                     self.data.write_all_at(&bytes, start).map_err(at(&self.store.part_path(&self.id)))?;
                 }
                 self.partial.0.groups().add(start / GROUP_BYTES);
-                self.unsynced_bytes += group.end - group.start;
+                self.unsynced_bytes.fetch_add(group.end - group.start, Ordering::Relaxed);
             }
         }
         Ok(())
     }
-
-    /// Moves the complete file to `library/<to>`, and puts it into the index. The same blob under that name is kept; what
-    /// else is in the way is set aside, never overwritten. Durable when it returns. For many, see [`Store::finish`].
-    pub fn finish(self, to: &LibraryPath) -> Result<(), WriteError> {
-        let store = self.store.clone();
-        store.finish(vec![(self, to.clone())])?.pop().unwrap_or(Ok(()))
-    }
-
-    fn check_complete(&self) -> Result<(), WriteError> {
-        let missing_bytes = self.size() - self.verified_bytes();
-        if missing_bytes > 0 {
-            return Err(WriteError::Incomplete { missing_bytes });
-        }
-        // Of an empty blob nothing was verified yet.
-        if self.size() == 0 && self.id != ContentId::of(b"") {
-            return Err(WriteError::Corrupt(self.id));
-        }
-        Ok(())
-    }
-
-    /// Moves the synced file to its name.
-    fn name(&self, to: &LibraryPath, folders: &mut Vec<PathBuf>) -> Result<Location, StoreError> {
-        if self.outboard.is_some() {
-            folders.extend(self.store.outboard_path(&self.id).parent().map(Path::to_owned));
-        }
-        let part = self.store.part_path(&self.id);
-        let incoming = Folder::open(&self.store.0.incoming)?;
-        let name = part.file_name().unwrap_or_default();
-        self.store.name_incoming(&incoming, name, to.as_str().as_bytes(), &self.id, folders)
-    }
-
-    fn forget(self) {
-        self.store.partials().remove(&self.id);
-        for path in [self.store.bits_path(&self.id), self.store.part_path(&self.id)] {
-            // Harmless if one stays: bits without bytes are dropped at the next start, and the bytes are not needed.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
-impl Store {
-    /// [`Download::finish`] for many, with one round of syncs: the outcomes are in the order of the downloads. An error is
-    /// about all of them; they can be resumed.
-    pub fn finish(&self, downloads: Vec<(Download, LibraryPath)>) -> Result<Vec<Result<(), WriteError>>, StoreError> {
-        for (download, _) in &downloads {
-            // The kernel starts to write all of them now, so that the syncs that follow wait for one journal commit.
-            let _ = fadvise(&download.data, 0, None, Advice::DontNeed);
-        }
-        let synced: Vec<_> = downloads
-            .into_iter()
-            .map(|(mut download, to)| {
-                download.check_complete()?;
-                download.sync()?;
-                Ok((download, to))
-            })
-            .collect();
-        let whole = synced.iter().flatten();
-        let noted: Vec<_> = whole.map(|(it, to)| Noted::named(it.id, to.as_str().as_bytes())).collect();
-        self.note(Doing::Naming, &noted, true)?;
-        let (mut folders, mut named) = (Vec::new(), Vec::new());
-        let mut outcomes: Vec<Result<(), WriteError>> = Vec::new();
-        for synced in synced {
-            outcomes.push(synced.and_then(|(download, to)| {
-                let location = download.name(&to, &mut folders)?;
-                named.push((download, location));
-                Ok(())
-            }));
-        }
-        self.sync_folders(folders)?;
-        self.record(named.iter().map(|(it, location)| (it.id, it.size(), location.clone())).collect())?;
-        self.note(Doing::Naming, &noted, false)?;
-        named.into_iter().for_each(|(download, _)| download.forget());
-        Ok(outcomes)
-    }
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in it is right after each of its changes.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -40,13 +40,16 @@ mod database;
 mod download;
 mod errors;
 mod files;
+mod finish;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod hash;
+mod holding;
 mod import;
 mod index;
 mod legacy;
 mod lock;
+mod numbers;
 mod partial;
 mod paths;
 mod place;
@@ -70,12 +73,14 @@ use std::{
     },
 };
 
+use event_listener::Event;
 use serde::{Deserialize, Serialize};
 use smol::channel::{Receiver, Sender};
 
 pub use blob::Blob;
 pub use download::Download;
 pub use errors::{ImportError, ReadError, StoreError, WriteError};
+pub use holding::Holding;
 pub use import::{Imported, Progress};
 pub use paths::LibraryPath;
 pub use repair::Damage;
@@ -110,6 +115,8 @@ struct Shared {
     roots: RwLock<Roots>,
     /// Downloads that were begun and not finished.
     partials: Mutex<Partials>,
+    /// Whenever more of a blob is here.
+    news: Event,
     /// See [`Store::found`].
     found: Mutex<Vec<PathBuf>>,
     /// Held while names in the library change.
@@ -251,6 +258,7 @@ impl Store {
             index,
             roots: RwLock::new(roots),
             partials: Mutex::default(),
+            news: Event::new(),
             found: Mutex::default(),
             naming: Mutex::default(),
             next_temp: AtomicU64::new(0),
@@ -334,11 +342,6 @@ impl Store {
         Some(BlobInfo { size: record.size, state, paths })
     }
 
-    /// The blobs whose download was begun.
-    pub fn begun(&self) -> Vec<ContentId> {
-        self.partials().keys().copied().collect()
-    }
-
     /// The first `limit` ids that start with these hexadecimal digits, ascending.
     pub fn resolve(&self, prefix: &str, limit: usize) -> Result<Vec<ContentId>, StoreError> {
         let prefix = prefix.to_ascii_lowercase();
@@ -373,11 +376,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    fn partials(&self) -> MutexGuard<'_, Partials> {
-        // Nothing panics between two changes of the map.
-        self.0.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn roots(&self) -> std::sync::RwLockReadGuard<'_, Roots> {

@@ -57,6 +57,16 @@ impl Drop for Claim {
 }
 
 impl Store {
+    pub(super) fn partials(&self) -> MutexGuard<'_, Partials> {
+        // Nothing panics between two changes of the map.
+        self.0.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The blobs whose download was begun.
+    pub fn begun(&self) -> Vec<ContentId> {
+        self.partials().keys().copied().collect()
+    }
+
     pub(super) fn part_path(&self, id: &ContentId) -> PathBuf {
         self.0.incoming.join(format!("{id}.part"))
     }

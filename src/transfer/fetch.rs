@@ -149,7 +149,6 @@ pub async fn fetch_blob<S: AsyncRead + AsyncWrite + Unpin + Send>(
     smol::unblock(move || match kept.and(network) {
         Ok(()) => Ok(download.finish(&to)?),
         Err(error) => {
-            let mut download = download;
             if let Err(later) = download.checkpoint() {
                 log::warn!("a download that ended could not be made durable: {later}");
             }
@@ -261,7 +260,7 @@ async fn write(
             checkpoint_at = clock::now();
         }
         (download, batch, result) = smol::unblock(move || {
-            let result = write_batch(&mut download, &batch, checkpoint_is_due);
+            let result = write_batch(&download, &batch, checkpoint_is_due);
             (download, batch, result)
         })
         .await;
@@ -277,7 +276,7 @@ async fn write(
     (download, Ok(()))
 }
 
-fn write_batch(download: &mut Download, batch: &[Data], checkpoint_is_due: bool) -> Result<(), WriteError> {
+fn write_batch(download: &Download, batch: &[Data], checkpoint_is_due: bool) -> Result<(), WriteError> {
     for data in batch {
         let range = data.range();
         download.write(range.start..range.start + range.len, data.encoded())?;

@@ -158,8 +158,8 @@ impl Place {
                 return Ok(Outcome::Each(outcomes.iter().map(|it| matches!(it, PutOutcome::Stored)).collect()));
             }
             Op::Fetch(blob, groups, durably) => {
-                let mut download = store.download(id(*blob), SIZES[*blob as usize] as u64)?;
-                fetch(&mut download, *blob, *groups as usize)?;
+                let download = store.download(id(*blob), SIZES[*blob as usize] as u64)?;
+                fetch(&download, *blob, *groups as usize)?;
                 if *durably {
                     download.checkpoint()?;
                     return Ok(Outcome::Here(download.verified_bytes()));
@@ -169,8 +169,8 @@ impl Place {
                 let (mut downloads, mut outcomes) = (Vec::new(), Vec::new());
                 for (blob, name) in blobs {
                     match store.download(id(*blob), SIZES[*blob as usize] as u64) {
-                        Ok(mut download) => {
-                            fetch(&mut download, *blob, usize::MAX)?;
+                        Ok(download) => {
+                            fetch(&download, *blob, usize::MAX)?;
                             downloads.push((download, library_path(*name)));
                             outcomes.push(true);
                         }
@@ -222,7 +222,7 @@ pub fn read(store: &Store, blob: Blob) -> Result<bool, StoreError> {
     Ok(is_whole && store.info(&id(blob))?.is_some_and(|info| info.state == BlobState::Complete))
 }
 
-fn fetch(download: &mut allibrary::store::Download, blob: Blob, groups: usize) -> Result<(), WriteError> {
+fn fetch(download: &allibrary::store::Download, blob: Blob, groups: usize) -> Result<(), WriteError> {
     let bytes = content(blob);
     let missing = download.missing();
     let is_missing = |group: &Range<u64>| missing.iter().any(|range| range.contains(&group.start));

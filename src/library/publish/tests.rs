@@ -257,7 +257,7 @@ fn what_rots_is_no_new_edition() {
     let copied = folder(node.folder.path(), "elsewhere", &[("a", &bytes)]).join("a");
     let imported = other.import_in_place(&copied, &mut |_| ControlFlow::Continue(())).unwrap();
     other.commit(vec![imported]).unwrap();
-    let mut download = store.download(id, 200_000).unwrap();
+    let download = store.download(id, 200_000).unwrap();
     let group = download.missing()[0].clone();
     download.write(group.clone(), &other.blob(&id).unwrap().encode(group).unwrap()).unwrap();
     download.finish(&crate::store::LibraryPath::new("Books/a").unwrap()).unwrap();

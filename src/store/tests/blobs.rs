@@ -13,7 +13,7 @@ fn a_blob_travels_at_any_size() {
         let mut blob = source.blob(&id).unwrap();
 
         let target = open(there.path());
-        let mut download = target.download(id, size as u64).unwrap();
+        let download = target.download(id, size as u64).unwrap();
         for range in pieces(download.missing()) {
             download.write(range.clone(), &blob.encode(range).unwrap()).unwrap();
         }
@@ -23,7 +23,7 @@ fn a_blob_travels_at_any_size() {
         let info = target.info(&id).unwrap().unwrap();
         assert_eq!((info.size, info.state), (size as u64, BlobState::Complete));
         assert_eq!(fs::read_dir(there.path().join("incoming")).unwrap().count(), 0);
-        drop(target);
+        drop((target, download));
         assert_eq!(open(there.path()).verify(&id, &mut go_on).unwrap(), Verified::Good);
     }
 }

@@ -42,7 +42,7 @@ fn wrong_bytes_change_nothing() {
     let (source, id) = with_file(&here, &content(size as usize, 10));
     let mut blob = source.blob(&id).unwrap();
     let target = open(there.path());
-    let mut download = target.download(id, size).unwrap();
+    let download = target.download(id, size).unwrap();
     let range = GROUP_BYTES..3 * GROUP_BYTES;
     let right = blob.encode(range.clone()).unwrap();
     let missing = download.missing();
@@ -76,12 +76,12 @@ fn a_wrong_size_is_found_out() {
     let target = open(there.path());
     let last = 2 * GROUP_BYTES..size;
     for claimed in [0, 1, GROUP_BYTES, size - 1, size + 1, size + GROUP_BYTES] {
-        let mut download = target.download(id, claimed).unwrap();
+        let download = target.download(id, claimed).unwrap();
         let end = claimed.min(size);
         assert!(download.write(2 * GROUP_BYTES..end.max(1), &blob.encode(last.clone()).unwrap()).is_err());
         assert!(download.finish(&to("x")).is_err(), "{claimed}");
     }
-    let mut download = target.download(id, size).unwrap();
+    let download = target.download(id, size).unwrap();
     download.write(last.clone(), &blob.encode(last).unwrap()).unwrap();
     drop(download);
     assert!(matches!(target.download(id, size + 1), Err(StoreError::WrongSize { .. })));
@@ -100,13 +100,13 @@ fn what_was_written_is_not_fetched_again() {
     let (source, id) = with_file(&here, &bytes);
     let mut blob = source.blob(&id).unwrap();
     let target = open(there.path());
-    let mut download = target.download(id, size).unwrap();
-    let mut write = |download: &mut Download, range: Range<u64>| {
+    let download = target.download(id, size).unwrap();
+    let mut write = |download: &Download, range: Range<u64>| {
         download.write(range.clone(), &blob.encode(range).unwrap()).unwrap();
     };
-    write(&mut download, 0..4 * GROUP_BYTES);
+    write(&download, 0..4 * GROUP_BYTES);
     download.checkpoint().unwrap();
-    write(&mut download, 8 * GROUP_BYTES..12 * GROUP_BYTES);
+    write(&download, 8 * GROUP_BYTES..12 * GROUP_BYTES);
     assert!(matches!(target.download(id, size), Err(StoreError::Busy(_))));
     assert!(matches!(target.discard(&id), Err(StoreError::Busy(_))));
     // What is here can be read meanwhile, and nothing else.
@@ -131,11 +131,93 @@ fn what_was_written_is_not_fetched_again() {
     download = target.download(id, size).unwrap();
     assert_eq!(download.verified_bytes(), 8 * GROUP_BYTES);
     for range in pieces(download.missing()) {
-        write(&mut download, range);
+        write(&download, range);
     }
     download.finish(&to("x")).unwrap();
     assert!(matches!(target.download(id, size), Err(StoreError::AlreadyHere(_))));
     assert_eq!(fs::read(target.library().join("x")).unwrap(), bytes);
+}
+
+#[test]
+fn several_sources_write_at_once() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let size = 64 * GROUP_BYTES + 3;
+    let bytes = content(size as usize, 14);
+    let (source, id) = with_file(&here, &bytes);
+    let target = open(there.path());
+    let download = target.download(id, size).unwrap();
+    let written = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for writer in 0..4u64 {
+            let (source, download, written) = (&source, &download, &written);
+            scope.spawn(move || {
+                let mut blob = source.blob(&id).unwrap();
+                // Each brings half of it, from another end: each group comes twice.
+                for step in 0..33 {
+                    let group = (writer * 16 + if writer % 2 == 0 { step } else { 64 - step }) % 65;
+                    let range = group * GROUP_BYTES..((group + 1) * GROUP_BYTES).min(size);
+                    let new = download.write(range.clone(), &blob.encode(range).unwrap()).unwrap();
+                    written.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
+                    if step % 8 == writer {
+                        download.checkpoint().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(written.into_inner(), download.verified_bytes(), "each byte is counted once");
+    let mut blob = source.blob(&id).unwrap();
+    for range in pieces(download.missing()) {
+        download.write(range.clone(), &blob.encode(range).unwrap()).unwrap();
+    }
+    download.finish(&to("x")).unwrap();
+    let path = target.library().join("x");
+    let changed = fs::metadata(&path).unwrap().modified().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    // What a slow source brings afterwards touches nothing.
+    assert_eq!(download.write(0..GROUP_BYTES, &blob.encode(0..GROUP_BYTES).unwrap()).unwrap(), 0);
+    download.checkpoint().unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), changed);
+    assert_eq!(fs::read_dir(there.path().join("incoming")).unwrap().count(), 0);
+    drop(download);
+    assert_eq!(state(&target, &id), BlobState::Complete);
+}
+
+#[test]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
+fn more_of_a_blob_is_news() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let size = 9 * GROUP_BYTES - 1;
+    let (source, id) = with_file(&here, &content(size as usize, 15));
+    let mut blob = source.blob(&id).unwrap();
+    let target = open(there.path());
+    let mut holding = target.holding(id);
+    let mut more = |most| {
+        let ranges = holding.more(most).unwrap();
+        (ranges, holding.size(), holding.is_whole())
+    };
+    assert_eq!(more(9), (vec![], 0, false));
+    let news = target.news();
+    let download = target.download(id, size).unwrap();
+    smol::block_on(news);
+    assert_eq!(more(9), (vec![], size, false));
+    for start in [2 * GROUP_BYTES, 3 * GROUP_BYTES, 6 * GROUP_BYTES] {
+        let (range, news) = (start..start + GROUP_BYTES, target.news());
+        download.write(range.clone(), &blob.encode(range).unwrap()).unwrap();
+        smol::block_on(news);
+    }
+    assert_eq!(more(1), (vec![2 * GROUP_BYTES..4 * GROUP_BYTES], size, false));
+    assert_eq!(more(9), (vec![6 * GROUP_BYTES..7 * GROUP_BYTES], size, false));
+    assert_eq!(more(9), (vec![], size, false));
+    for range in pieces(download.missing()) {
+        download.write(range.clone(), &blob.encode(range).unwrap()).unwrap();
+    }
+    let news = target.news();
+    download.finish(&to("x")).unwrap();
+    smol::block_on(news);
+    assert_eq!(more(2), (vec![0..2 * GROUP_BYTES, 4 * GROUP_BYTES..6 * GROUP_BYTES], size, false));
+    assert_eq!(more(9), (vec![7 * GROUP_BYTES..size], size, true));
+    assert_eq!(source.holding(id).more(1).unwrap(), [0..size]);
 }
 
 #[test]
@@ -147,7 +229,7 @@ fn many_downloads_finish_together() {
         let path = here.path().join(format!("{seed}"));
         fs::write(&path, content(100_000, seed)).unwrap();
         let id = import(&source, &path);
-        let mut download = target.download(id, 100_000).unwrap();
+        let download = target.download(id, 100_000).unwrap();
         if seed != 3 {
             download.write(0..100_000, &source.blob(&id).unwrap().encode(0..100_000).unwrap()).unwrap();
         }
@@ -190,7 +272,7 @@ fn a_quota_is_for_copies_of_all_kinds() {
         target.download(id, 150_001),
         Err(StoreError::OverQuota { quota_bytes: 150_000, missing_bytes: 1 })
     ));
-    let mut download = target.download(id, 100_000).unwrap();
+    let download = target.download(id, 100_000).unwrap();
     // What was begun has its room.
     let small =
         |seed, bytes| SmallBlob { id: ContentId::of(&content(bytes, seed)), bytes: content(bytes, seed), to: to("s") };
@@ -202,6 +284,7 @@ fn a_quota_is_for_copies_of_all_kinds() {
     assert!(matches!(target.put_small(vec![small(1, 50_000)]).unwrap()[..], [PutOutcome::Stored]));
     download.write(0..100_000, &source.blob(&id).unwrap().encode(0..100_000).unwrap()).unwrap();
     download.finish(&to("a")).unwrap();
+    drop(download);
     assert_eq!(target.totals().library_bytes, 150_000);
     // A second name takes nothing, and a file in place has its room.
     target.place(&id, &to("b")).unwrap();

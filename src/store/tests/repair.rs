@@ -45,13 +45,13 @@ impl Pair {
 
     /// Fetches what is missing; how many bytes that were.
     fn repair(&self, name: &str) -> u64 {
-        let mut download = self.target.download(self.id, SIZE).unwrap();
-        let fetched = self.fetch(&mut download);
+        let download = self.target.download(self.id, SIZE).unwrap();
+        let fetched = self.fetch(&download);
         download.finish(&to(name)).unwrap();
         fetched
     }
 
-    fn fetch(&self, download: &mut Download) -> u64 {
+    fn fetch(&self, download: &Download) -> u64 {
         let mut blob = self.source.blob(&self.id).unwrap();
         let mut fetched = 0;
         for range in pieces(download.missing()) {
@@ -103,8 +103,8 @@ fn a_repair_survives_a_power_cut_at_its_beginning_and_its_end() {
     };
     reopen(&mut pair);
     assert!(matches!(state(&pair.target, &pair.id), BlobState::Partial { .. }));
-    let mut download = pair.target.download(pair.id, SIZE).unwrap();
-    assert_eq!(pair.fetch(&mut download), GROUP_BYTES);
+    let download = pair.target.download(pair.id, SIZE).unwrap();
+    assert_eq!(pair.fetch(&download), GROUP_BYTES);
     // All but the record and the end of the note.
     let (part, book) = (pair.target.part_path(&pair.id), pair.file("book"));
     pair.target.note(Doing::Naming, &[unfinished::Noted::named(pair.id, b"book")], true).unwrap();
@@ -182,7 +182,7 @@ fn a_rotten_file_of_the_owner_stays_as_it_is() {
     pair.rot(&own, &[2]);
     let rotten = fs::read(&own).unwrap();
     assert_eq!(fault(pair.source.verify(&pair.id, &mut go_on).unwrap()), Some(Fault::Damaged));
-    let mut download = pair.source.download(pair.id, SIZE).unwrap();
+    let download = pair.source.download(pair.id, SIZE).unwrap();
     let bad = 2 * GROUP_BYTES..3 * GROUP_BYTES;
     assert_eq!(download.missing(), vec![bad.clone()]);
     let encoded = pair.target.blob(&pair.id).unwrap().encode(bad.clone()).unwrap();

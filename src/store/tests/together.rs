@@ -70,7 +70,7 @@ impl Together {
     }
 
     fn download(&self, id: &ContentId, size: u64, to: &LibraryPath) -> Result<(), StoreError> {
-        let mut download = self.store.download(*id, size)?;
+        let download = self.store.download(*id, size)?;
         let mut source = self.source.blob(id).unwrap();
         for range in pieces(download.missing()).collect::<Vec<_>>() {
             download.write(range.clone(), &source.encode(range).unwrap()).unwrap();
