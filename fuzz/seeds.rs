@@ -66,6 +66,9 @@ fn main() {
     let ranges = [blob::Range { start: 0, len: 65_536 }].into_iter().collect();
     let heads = catalogue::Reply::Heads(catalogue::Heads { heads: vec![head] });
     put("wire", "get", &bytes_of(blob::Request::Get(blob::Get { id, ranges }).to_frame()));
+    put("wire", "watch", &bytes_of(blob::Request::Watch(blob::Watch { id }).to_frame()));
+    let ranges = [blob::Range { start: 65_536, len: 65_536 }].into_iter().collect();
+    put("wire", "have", &bytes_of(blob::Reply::Have(blob::Have { id, size: 200_000, ranges }).into_frame()));
     put("wire", "pages", &bytes_of(catalogue::Request::Pages(pages).to_frame()));
     put("wire", "heads", &bytes_of(heads.into_frame()));
     let addresses = vec![peers::Address::new("/ip4/10.0.0.1/udp/4720/quic-v1").unwrap()];

@@ -15,7 +15,9 @@ pub mod plan;
 mod rate;
 mod serve;
 mod small;
+mod source;
 mod throttle;
+mod watch;
 
 use std::future::Future;
 

@@ -1,13 +1,13 @@
 //! Answering the requests of one stream.
 
 use std::{
-    collections::VecDeque,
     future, io, mem,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::join, io::BufReader, io::BufWriter};
@@ -18,22 +18,18 @@ use super::{
     at_pace, limiter,
     limiter::{Limiter, Meter},
     pace::{PACE, Pace},
-    plan,
+    source::{Asked, Outgoing, Source},
     throttle::Priority,
 };
 use crate::{
-    clock::within,
+    clock::{self, within},
     content::NodeId,
     limits::{
-        transfer::{BUSY_RETRY_MS, PACE_BYTES, SLOT_IDLE_MS, STREAM_IDLE_MS},
-        wire::{DATA_BYTES, PIPELINED_REQUESTS, REQUEST_BYTES},
+        transfer::{PACE_BYTES, SLOT_IDLE_MS, STREAM_IDLE_MS},
+        wire::{PIPELINED_REQUESTS, REQUEST_BYTES},
     },
-    store::{Blob, ReadError, Store},
-    wire::{
-        ErrorCode, ErrorReply, Frame, FrameError,
-        blob::{self, Data, Get, Ranges, Reply, Request},
-        read_frame,
-    },
+    store::Store,
+    wire::{FrameError, blob::Request, read_frame},
 };
 
 /// The upload slots of a node, and what it has sent: one for all blob streams. Clones share the slots.
@@ -137,7 +133,8 @@ impl ServeError {
 /// Answers the requests on `stream` until the peer ends it, or for
 /// [`STREAM_IDLE_MS`] asks nothing.
 ///
-/// A stream takes an upload slot with a request and keeps it while more requests come; without one it answers "busy".
+/// A stream takes an upload slot with a request for content and keeps it while more come; without one it answers "busy". Who
+/// watches a blob needs none, and may ask for nothing as long as there is more to come.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     stream: S,
     store: Arc<Store>,
@@ -155,18 +152,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         asked,
         uploads,
         slot: None,
+        idle_at: None,
         stats: ServeStats::default(),
     };
     smol::future::or(answering.run(Source::new(store)), reading).await
-}
-
-/// What stands in the queue of a stream.
-enum Asked {
-    Get(Box<Get>),
-    /// A kind of a later version.
-    Unknown,
-    /// No request, or no stream any more: the last entry.
-    Broken(FrameError),
 }
 
 /// Queues requests until the stream ends; a full queue leaves the rest in the connection.
@@ -176,6 +165,7 @@ async fn read_requests<R: AsyncRead + Unpin>(mut reader: R, queue: Sender<Asked>
             Ok(None) => return,
             Ok(Some(frame)) => match Request::from_frame(&frame) {
                 Ok(Request::Get(get)) => Asked::Get(Box::new(get)),
+                Ok(Request::Watch(watch)) => Asked::Watch(watch.id),
                 Err(FrameError::Unexpected(_)) => Asked::Unknown,
                 Err(error) => Asked::Broken(error),
             },
@@ -195,6 +185,8 @@ struct Answering<'a, W> {
     asked: Receiver<Asked>,
     uploads: &'a Uploads,
     slot: Option<Slot>,
+    /// When the slot is given back, if it is not used.
+    idle_at: Option<Instant>,
     stats: ServeStats,
 }
 
@@ -218,12 +210,14 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
                     });
                 }
                 match self.next(&mut source).await {
-                    Some(asked) => source.waiting.push_back(asked),
+                    Some(Next::Asked(asked)) => source.waiting.push_back(asked),
+                    Some(Next::More) => {}
                     None => break,
                 }
             }
-            if self.slot.is_none() {
-                self.slot = self.uploads.take();
+            if source.needs_slot() {
+                self.idle_at = None;
+                self.slot = self.slot.take().or_else(|| self.uploads.take());
             }
             let busy = self.slot.is_none();
             let prepare = smol::unblock(move || {
@@ -240,18 +234,31 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
         Ok(self.stats)
     }
 
-    /// Waits for a request; gives the slot and the open blob back if none comes soon. None: there will be no more.
-    async fn next(&mut self, source: &mut Source) -> Option<Asked> {
-        if self.slot.is_some() {
-            if self.uploads.is_throttled {
-                self.slot = None;
-            } else if let Some(asked) = within(Duration::from_millis(SLOT_IDLE_MS), self.asked.recv()).await {
-                return asked.ok();
+    /// Waits for something to do; gives the slot and the open blob back if no request comes soon. None: there will be no more.
+    async fn next(&mut self, source: &mut Source) -> Option<Next> {
+        let asked = async { self.asked.recv().await.ok().map(Next::Asked) };
+        let is_watching = source.watching.is_some();
+        let more = async {
+            match &mut source.watching {
+                Some(watching) => watching.due().await,
+                None => future::pending().await,
+            }
+            Some(Next::More)
+        };
+        let mut next = pin!(smol::future::or(asked, more));
+        if self.slot.is_some() && !self.uploads.is_throttled {
+            let idle_at = *self.idle_at.get_or_insert_with(|| clock::now() + Duration::from_millis(SLOT_IDLE_MS));
+            if let Some(next) = within(idle_at.saturating_duration_since(clock::now()), next.as_mut()).await {
+                return next;
             }
             self.slot = None;
-            source.blob = None;
         }
-        within(Duration::from_millis(STREAM_IDLE_MS), self.asked.recv()).await?.ok()
+        self.slot = None;
+        source.blob = None;
+        match is_watching {
+            true => next.await,
+            false => within(Duration::from_millis(STREAM_IDLE_MS), next).await?,
+        }
     }
 
     async fn send(&mut self, frames: &[Outgoing]) -> Result<(), ServeError> {
@@ -267,134 +274,9 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
     }
 }
 
-/// A frame ready for sending.
-struct Outgoing {
-    frame: Frame,
-    content_bytes: u64,
-    ends_answer: bool,
-}
-
-/// Where answers come from: requests, and the blob that is being read for them. Its work blocks.
-struct Source {
-    store: Arc<Store>,
-    waiting: VecDeque<Asked>,
-    /// Kept for the next request, which is often for the same blob.
-    blob: Option<Blob>,
-    blob_is_whole: bool,
-    /// What of the blob has been announced and is still to be sent.
-    left: Option<Ranges>,
-    broken: Option<FrameError>,
-    /// Memory of `Data` frames that were sent.
-    buffers: Vec<Vec<u8>>,
-}
-
-impl Source {
-    fn new(store: Arc<Store>) -> Self {
-        Self {
-            store,
-            waiting: VecDeque::new(),
-            blob: None,
-            blob_is_whole: false,
-            left: None,
-            broken: None,
-            buffers: Vec::new(),
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.left.is_none()
-    }
-
-    /// Takes back what was sent. One buffer is on its way while one is filled.
-    fn reuse(&mut self, sent: Vec<Outgoing>) {
-        let large = sent.into_iter().map(|outgoing| outgoing.frame.body).filter(|body| body.len() as u64 >= DATA_BYTES);
-        self.buffers.extend(large.take(2 - self.buffers.len()));
-    }
-
-    /// Frames for about [`DATA_BYTES`]: one large `Data`, or the answers to many requests for small blobs.
-    fn prepare(&mut self, busy: bool) -> Vec<Outgoing> {
-        let (mut frames, mut free) = (Vec::new(), DATA_BYTES);
-        loop {
-            let Some(left) = &mut self.left else {
-                match self.waiting.pop_front() {
-                    Some(asked) => frames.push(self.begin(asked, busy)),
-                    None => return frames,
-                }
-                continue;
-            };
-            let mut rest = left.clone();
-            let (frame, content_bytes) = match plan::next_data(&mut rest) {
-                None => (Reply::End.into_frame(), 0),
-                Some(range) if range.len > free => return frames,
-                Some(range) => match self.encode(range) {
-                    Ok(data) => (Reply::Data(data).into_frame(), range.len),
-                    Err(error) => (self.refusal(error).to_frame(), 0),
-                },
-            };
-            free -= content_bytes;
-            let ends_answer = content_bytes == 0;
-            self.left = (!ends_answer).then_some(rest);
-            frames.push(Outgoing { frame, content_bytes, ends_answer });
-        }
-    }
-
-    /// The first frame of an answer, perhaps the only one.
-    fn begin(&mut self, asked: Asked, busy: bool) -> Outgoing {
-        let refused = match asked {
-            Asked::Get(_) if busy => ErrorReply::busy(BUSY_RETRY_MS),
-            Asked::Get(get) => match self.open(&get) {
-                Ok((size, ranges)) => {
-                    self.left = Some(ranges.clone());
-                    let frame = Reply::Blob(blob::Blob { size, ranges }).into_frame();
-                    return Outgoing { frame, content_bytes: 0, ends_answer: false };
-                }
-                Err(error) => self.refusal(error),
-            },
-            Asked::Unknown => ErrorReply::new(ErrorCode::UnknownKind, "this version knows no such request"),
-            Asked::Broken(error) => {
-                let refused = ErrorReply::new(ErrorCode::BadRequest, &error.to_string());
-                self.broken = Some(error);
-                refused
-            }
-        };
-        Outgoing { frame: refused.to_frame(), content_bytes: 0, ends_answer: true }
-    }
-
-    fn open(&mut self, get: &Get) -> Result<(u64, Ranges), ReadError> {
-        let blob = match self.blob.take() {
-            // More of a partial blob may be here by now.
-            Some(blob) if blob.id() == get.id && self.blob_is_whole => blob,
-            _ => self.store.blob(&get.id)?,
-        };
-        let (size, held) = (blob.size(), blob.ranges());
-        self.blob_is_whole = held.iter().map(|held| held.end - held.start).sum::<u64>() == size;
-        self.blob = Some(blob);
-        Ok((size, plan::announce(&get.ranges, &held, size)))
-    }
-
-    fn encode(&mut self, range: blob::Range) -> Result<Data, ReadError> {
-        let blob = self.blob.as_mut().expect("a blob stays open while ranges of it are left");
-        Data::build(range, self.buffers.pop().unwrap_or_default(), |body| {
-            body.extend_from_slice(&blob.encode(range.start..range.start + range.len)?);
-            Ok(())
-        })
-    }
-
-    /// What the peer hears of an error here: nothing about paths.
-    fn refusal(&mut self, error: ReadError) -> ErrorReply {
-        self.blob = None;
-        match error {
-            ReadError::NotFound(_) | ReadError::Unavailable { .. } => {
-                ErrorReply::new(ErrorCode::NotFound, "this node does not have the blob")
-            }
-            ReadError::Damaged { .. } => {
-                log::warn!("not sent: {error}");
-                ErrorReply::new(ErrorCode::Damaged, "the blob is damaged on this node's disk")
-            }
-            ReadError::Range { .. } | ReadError::Store(_) => {
-                log::warn!("not sent: {error}");
-                ErrorReply::new(ErrorCode::Internal, "this node's store failed")
-            }
-        }
-    }
+/// What there is to do.
+enum Next {
+    Asked(Asked),
+    /// There may be more of the blob that is watched.
+    More,
 }

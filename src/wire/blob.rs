@@ -3,6 +3,9 @@
 //! The client may have [`limits::wire::PIPELINED_REQUESTS`] requests open; the server answers them in order, each with
 //! [`Reply::Blob`], any number of [`Reply::Data`] and [`Reply::End`], or with an [`ErrorReply`](super::ErrorReply) in place
 //! of any of these, which ends that answer and no other.
+//!
+//! A stream may also watch one blob: the answer to [`Request::Watch`] is a [`Reply::Have`], and more of them come between other
+//! answers, or between their frames, as more of the blob gets there, until all of it was told or another watch takes its place.
 
 use std::mem;
 
@@ -16,9 +19,12 @@ pub const PROTOCOL: &str = "/allibrary/blob/1";
 
 /// What a client may ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a request is taken apart at once, never kept")]
 pub enum Request {
     /// Kind 1.
     Get(Get),
+    /// Kind 2.
+    Watch(Watch),
 }
 
 /// Asks for ranges of a blob.
@@ -29,6 +35,14 @@ pub struct Get {
     /// Which bytes, ascending and apart from each other; the server widens them to whole groups of
     /// [`limits::GROUP_BYTES`] and cuts them at the blob's end.
     pub ranges: Ranges,
+}
+
+/// Asks to be told what the server has of a blob, from now on. A node that knows no such request has all, or says what it lacks
+/// when it is asked for that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Which blob; the server may have nothing of it yet.
+    pub id: ContentId,
 }
 
 /// Ranges of one blob, ascending and apart.
@@ -60,6 +74,8 @@ pub enum Reply {
     Data(Data),
     /// Kind 0x83: all that was announced has been sent.
     End,
+    /// Kind 0x84: what is there of the blob that is watched.
+    Have(Have),
 }
 
 /// The head of an answer.
@@ -69,6 +85,17 @@ pub struct Blob {
     pub size: u64,
     /// What of the requested ranges will be sent: fewer than were asked for if the server has only a part.
     pub ranges: Ranges,
+}
+
+/// What the server has of a blob, and had not told: often a small part of what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Have {
+    /// Which blob: the watch of another may have taken the place of its own since.
+    pub id: ContentId,
+    /// Bytes of the whole blob, unproven; 0 while there is nothing of it.
+    pub size: u64,
+    /// Whole groups, ascending and apart.
+    pub ranges: heapless::Vec<Range, { limits::wire::HAVE_RANGES }>,
 }
 
 /// Content with its proof; on the wire a postcard [`Range`] followed by the encoded bytes as they are. It stays in the body of
@@ -121,15 +148,18 @@ impl Data {
 }
 
 const KIND_GET: u8 = 1;
+const KIND_WATCH: u8 = 2;
 const KIND_BLOB: u8 = 0x81;
 const KIND_DATA: u8 = 0x82;
 const KIND_END: u8 = 0x83;
+const KIND_HAVE: u8 = 0x84;
 
 impl Request {
     /// The frame that carries it.
     pub fn to_frame(&self) -> Frame {
         match self {
             Self::Get(message) => Frame { kind: KIND_GET, body: encode(message) },
+            Self::Watch(message) => Frame { kind: KIND_WATCH, body: encode(message) },
         }
     }
 
@@ -138,12 +168,10 @@ impl Request {
         match frame.kind {
             KIND_GET => {
                 let message: Get = decode(&frame.body)?;
-                let mut free = Some(0);
-                for range in &message.ranges {
-                    free = free.filter(|free| range.len > 0 && range.start >= *free).and_then(|_| range.end());
-                }
-                free.map(|_| Self::Get(message)).ok_or(FrameError::Malformed)
+                check(&message.ranges, u64::MAX)?;
+                Ok(Self::Get(message))
             }
+            KIND_WATCH => decode(&frame.body).map(Self::Watch),
             kind => Err(FrameError::Unexpected(kind)),
         }
     }
@@ -159,6 +187,7 @@ impl Reply {
             Self::Blob(message) => Frame { kind: KIND_BLOB, body: encode(&message) },
             Self::Data(data) => Frame { kind: KIND_DATA, body: data.body },
             Self::End => Frame { kind: KIND_END, body: Vec::new() },
+            Self::Have(message) => Frame { kind: KIND_HAVE, body: encode(&message) },
         }
     }
 
@@ -168,7 +197,21 @@ impl Reply {
             KIND_BLOB => decode(&frame.body).map(Self::Blob),
             KIND_DATA => Data::parse(mem::take(&mut frame.body)).map(Self::Data),
             KIND_END => Ok(Self::End),
+            KIND_HAVE => {
+                let message: Have = decode(&frame.body)?;
+                check(&message.ranges, message.size)?;
+                Ok(Self::Have(message))
+            }
             kind => Err(FrameError::Unexpected(kind)),
         }
     }
+}
+
+/// Ranges of bytes below `size` are not empty, ascend and do not overlap.
+fn check(ranges: &[Range], size: u64) -> Result<(), FrameError> {
+    let mut free = Some(0);
+    for range in ranges {
+        free = free.filter(|free| range.len > 0 && range.start >= *free).and_then(|_| range.end());
+    }
+    free.filter(|end| *end <= size).map(drop).ok_or(FrameError::Malformed)
 }

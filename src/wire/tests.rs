@@ -26,6 +26,11 @@ fn data(range: blob::Range, encoded: &[u8]) -> blob::Data {
     blob::Data::build(range, vec![1; 9], encode).unwrap()
 }
 
+fn have(size: u64, ranges: &[(u64, u64)]) -> blob::Reply {
+    let ranges = ranges.iter().map(|&(start, len)| blob::Range { start, len }).collect();
+    blob::Reply::Have(blob::Have { id: ContentId([0x44; 32]), size, ranges })
+}
+
 /// The bytes of version 1. They never change: nodes in the field speak them.
 #[test]
 fn golden_bytes_of_version_1() {
@@ -74,6 +79,14 @@ fn golden_bytes_of_version_1() {
         ),
         (blob::Reply::Data(data(blob::Range { start: 0, len: 2 }, &[7, 8])).into_frame(), "820400000000020708".into()),
         (blob::Reply::End.into_frame(), "8300000000".into()),
+        (
+            blob::Request::Watch(blob::Watch { id: ContentId([0x44; 32]) }).to_frame(),
+            format!("0220000000{}", "44".repeat(32)),
+        ),
+        (
+            have(131_076, &[(0, 65_536), (131_072, 4)]).into_frame(),
+            format!("842c000000{}848008020080800480800804", "44".repeat(32)),
+        ),
         (
             ErrorReply { code: ErrorCode::Busy, retry_ms: 500, detail: Text::new("full").unwrap() }.to_frame(),
             format!("ff0800000004f40304{}", hex(b"full")),
@@ -198,6 +211,23 @@ fn ranges_ascend_and_do_not_overflow() {
     assert!(get(&[(0, 2), (1, 1)]).is_err());
     assert!(get(&[(0, 0)]).is_err());
     assert!(get(&[(u64::MAX, 2)]).is_err());
+}
+
+#[test]
+fn what_a_peer_has_lies_in_its_blob() {
+    let read = |size, ranges: &[(u64, u64)]| {
+        let mut frame = have(size, ranges).into_frame();
+        blob::Reply::from_frame(&mut frame).map(|read| assert_eq!(read, have(size, ranges)))
+    };
+    read(0, &[]).unwrap();
+    read(10, &[(0, 1), (1, 9)]).unwrap();
+    read(u64::MAX, &[(0, u64::MAX)]).unwrap();
+    for wrong in [&[(0, 11)][..], &[(10, 1)], &[(5, 1), (5, 1)], &[(5, 1), (2, 1)], &[(3, 0)], &[(u64::MAX, 2)]] {
+        assert!(read(10, wrong).is_err(), "{wrong:?}");
+    }
+    let most: Vec<_> = (0..limits::wire::HAVE_RANGES as u64).map(|at| (2 * at, 1)).collect();
+    read(1000, &most).unwrap();
+    assert!(have(1000, &most).into_frame().body.len() <= blob::Reply::MAX_BYTES);
 }
 
 proptest! {

@@ -4,6 +4,7 @@ mod clients;
 mod fetching;
 mod lies;
 mod slow;
+mod watching;
 
 use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
