@@ -97,7 +97,7 @@ pub mod follow {
     pub const RESCAN_MS: u64 = 600_000;
     /// Peers that small blobs come from at the same time; the others wait.
     pub const SMALL_LANES: usize = 2;
-    /// Peers that large blobs come from at the same time; the others wait.
+    /// Streams that large blobs arrive on at the same time, and large blobs that are fetched; the others wait.
     pub const LARGE_LANES: usize = 4;
     /// What is held is counted anew at most this often when files are found damaged.
     pub const RECOUNT_MS: u64 = 1_000;
@@ -360,14 +360,15 @@ const _: () = {
     assert!(wire::HEADS * (48 + library::NAME_BYTES + 4 * 10) + 64 <= wire::FRAME_BYTES);
     // Memory: a node with 20,000 files and 100 peers that do nothing needs 25 MB (measured), and 100 MB at most if they fill
     // every window, slot and lane. Of a blob that is sent, one frame is on its way, one waits and one is made; of small blobs
-    // that are fetched, one batch arrives and one is written.
+    // that are fetched, one batch arrives and one is written. Of each peer the plan of one large blob knows what it has.
     let narrow = network::CONNECTION_WINDOW_BYTES as usize + network::SEND_WINDOW_BYTES as usize;
     let wide = network::WIDE_CONNECTION_WINDOW_BYTES as usize + network::WIDE_SEND_WINDOW_BYTES as usize;
     let windows = 100 * narrow + network::WIDE_CONNECTIONS * (wide - narrow);
     let uploads = transfer::UPLOAD_SLOTS * 3 * wire::DATA_FRAME_BYTES;
     let small = follow::SMALL_LANES * 2 * transfer::SMALL_BATCH_BYTES as usize;
     let large = follow::LARGE_LANES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
-    assert!(25_000_000 + windows + uploads + small + large <= 100_000_000);
+    let plans = 100 * transfer::SOURCE_BYTES;
+    assert!(25_000_000 + windows + uploads + small + large + plans <= 100_000_000);
     assert!(network::STREAM_WINDOW_BYTES < network::WIDE_CONNECTION_WINDOW_BYTES);
     // Those of our three protocols, and some of libp2p's own.
     assert!(3 * network::SERVED_STREAMS_PER_PEER + 4 <= network::STREAMS_PER_CONNECTION as usize);

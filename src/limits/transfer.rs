@@ -22,10 +22,18 @@ pub const REQUEST_BYTES: u64 = 1024 * 1024;
 pub const OPEN_REQUESTS: usize = 8;
 /// Received `Data` frames in memory, one of them being filled.
 pub const FRAMES_IN_MEMORY: usize = 4;
+/// Blobs from this size on come from several peers at a time; of smaller ones, each peer sends others.
+pub const SHARED_BYTES: u64 = 4 * 1024 * 1024;
+/// A stream gives its place to another after this long, if one waits.
+pub const TURN_MS: u64 = 2_000;
+/// A peer that has a part of a blob, but nothing that is of use, is waited for this long.
+pub const PATIENCE_MS: u64 = 10_000;
+/// How often a peer that lacks what it said it has is asked again what it has.
+pub const LOOKS: usize = 16;
 /// Bytes of a blob that is fetched by one request, and kept in memory until its batch is written.
 pub const SMALL_BYTES: u64 = super::NO_OUTBOARD_BYTES;
 /// Bytes of one batch of small blobs.
-pub const SMALL_BATCH_BYTES: u64 = 3 * 1024 * 1024;
+pub const SMALL_BATCH_BYTES: u64 = 11 * 256 * 1024;
 /// A running download is made durable this often, besides `store::CHECKPOINT_BYTES`.
 pub const CHECKPOINT_MS: u64 = 30_000;
 /// What a token bucket holds, in milliseconds of its rate: 0.64 % of 10 s, and several ticks of a slow board's timers.
@@ -36,6 +44,8 @@ pub const LIMIT_LOOK_MS: u64 = 100;
 pub const LIMIT_BYTES_S: u64 = 64 * 1024;
 /// Nodes that one blob is fetched from at a time.
 pub const SOURCES: usize = 32;
+/// What the plan of a blob of 4 GiB knows of one source.
+pub const SOURCE_BYTES: usize = 4 * PIECES as usize + 8 * 1024;
 /// Pieces that a blob is planned in at most. They are of one `Data` frame or, if the blob is large, of more.
 pub const PIECES: u64 = 4096;
 /// Bytes that are asked of a source whose speed nobody knows yet.
@@ -44,8 +54,6 @@ pub const START_BYTES: u64 = 512 * 1024;
 pub const AHEAD_MS: u64 = 500;
 /// A source that is awaited and silent for this long is overtaken, or for longer if it is slow.
 pub const OVERTAKE_MS: u64 = 500;
-/// A source tells others this often which groups have come.
-pub const HAVE_MS: u64 = 100;
 /// Readers that one blob is fetched in order for; more are not waited for.
 pub const READERS: usize = 8;
 /// Bytes that are fetched in order ahead of a reader.

@@ -42,8 +42,8 @@ pub(super) struct Answer {
 
 /// The next thing in an answer.
 pub(super) enum Step {
-    /// It has begun. `partial`: the peer does not have all that was asked for.
-    Begun { partial: bool },
+    /// It has begun. What was asked for and the peer does not have.
+    Begun { lacking: Vec<Range> },
     /// Some content, in order.
     Data(Data),
     /// It is over: all that was announced has come.
@@ -56,6 +56,11 @@ impl Answer {
     /// The answer to a request for these ranges, all whole groups, of a blob of `size` bytes.
     pub(super) fn new(size: u64, asked: Ranges) -> Self {
         Self { size, left: asked, announced: false }
+    }
+
+    /// What is still to come.
+    pub(super) fn left(&self) -> &[Range] {
+        &self.left
     }
 
     /// Takes the next frame of this answer, and its memory if it is content.
@@ -72,7 +77,7 @@ impl Answer {
                 self.announced = true;
                 let asked = mem::replace(&mut self.left, blob.ranges);
                 self.check_announced(&asked)?;
-                Ok(Step::Begun { partial: self.left != asked })
+                Ok(Step::Begun { lacking: self.lacking(&asked) })
             }
             Reply::Data(data) if self.announced => {
                 self.take(data.range())?;
@@ -96,6 +101,22 @@ impl Answer {
             }
         }
         Ok(())
+    }
+
+    /// What was asked for and not announced.
+    fn lacking(&self, asked: &Ranges) -> Vec<Range> {
+        let mut lacking = Vec::new();
+        for asked in asked {
+            let (mut start, end) = (asked.start, asked.start + asked.len);
+            // What was announced lies in what was asked for.
+            for here in self.left.iter().filter(|here| (asked.start..end).contains(&here.start)) {
+                lacking.push(Range { start, len: here.start - start });
+                start = here.start + here.len;
+            }
+            lacking.push(Range { start, len: end - start });
+        }
+        lacking.retain(|range| range.len > 0);
+        lacking
     }
 
     /// Takes the front of what is still to come.

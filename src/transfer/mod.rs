@@ -8,26 +8,35 @@
 //! waits for a peer.
 
 mod answer;
+mod error;
+mod exchange;
 mod fetch;
 mod limiter;
+mod look;
 mod pace;
+mod places;
 pub mod plan;
 mod rate;
 mod serve;
 mod small;
 mod source;
+mod swarm;
 mod throttle;
 mod watch;
 
 use std::future::Future;
 
 pub use answer::Violation;
-pub use fetch::{FetchError, fetch_blob};
+pub use error::FetchError;
+pub use fetch::{Fetched, Provider, fetch};
 pub use limiter::{Limiter, Meter};
+pub use look::wait_for_more;
 pub use pace::Pace;
+pub use places::Places;
 pub use rate::Rate;
 pub use serve::{ServeError, ServeStats, Uploads, serve};
 pub use small::{SmallOutcome, SmallWant, fetch_small};
+pub use swarm::Swarm;
 pub use throttle::{Priority, Rates};
 
 use crate::clock;

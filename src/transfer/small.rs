@@ -3,15 +3,16 @@
 use std::{mem, pin::pin, sync::Arc};
 
 use futures::{
-    AsyncRead, AsyncReadExt, AsyncWrite,
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
     future::{Either, select},
-    io::BufReader,
+    io::{BufReader, BufWriter},
 };
-use smol::channel::{self, Receiver, Sender};
+use smol::channel::{self, Receiver, Sender, TrySendError};
 
 use super::{
     answer::{Answer, Step, Violation},
-    fetch::{FetchError, ask, next_frame},
+    error::FetchError,
+    exchange::next_frame,
     pace::Pace,
 };
 use crate::{
@@ -22,7 +23,10 @@ use crate::{
         wire::PIPELINED_REQUESTS,
     },
     store::{LibraryPath, PutOutcome, SmallBlob, Store},
-    wire::blob::{Get, Range, Ranges},
+    wire::{
+        blob::{Get, Range, Ranges, Request},
+        write_frame,
+    },
 };
 
 /// A small blob, and where it shall stand.
@@ -45,7 +49,7 @@ pub type SmallOutcome = Result<(), FetchError>;
 /// were complete are kept: ask the store.
 ///
 /// # Panics
-/// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch_blob`](super::fetch_blob).
+/// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch`](super::fetch).
 pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
     (stream, pace): (&mut S, &mut Pace),
     store: &Arc<Store>,
@@ -76,6 +80,31 @@ pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
             network.await.map(|()| outcomes)
         }
     }
+}
+
+/// Writes the requests, as many ahead of their answers as `open` has room for. It ends early when `open` is closed.
+async fn ask<W: AsyncWrite + Unpin>(
+    writer: W,
+    requests: impl Iterator<Item = (Get, u64)>,
+    open: Sender<Answer>,
+) -> Result<(), FetchError> {
+    let mut writer = BufWriter::with_capacity(4096, writer);
+    for (get, size) in requests {
+        let answer = Answer::new(size, get.ranges.clone());
+        match open.try_send(answer) {
+            Ok(()) => {}
+            Err(TrySendError::Full(answer)) => {
+                writer.flush().await.map_err(FetchError::Io)?;
+                if open.send(answer).await.is_err() {
+                    break;
+                }
+            }
+            Err(TrySendError::Closed(_)) => break,
+        }
+        let frame = Request::Get(get).to_frame();
+        write_frame(&mut writer, frame.kind, &frame.body).await.map_err(FetchError::Io)?;
+    }
+    writer.flush().await.map_err(FetchError::Io)
 }
 
 /// What arrived, in the order of the wants.
@@ -137,8 +166,8 @@ async fn read_answer<R: AsyncRead + Unpin>(
     let mut outcome = Ok(());
     loop {
         match answer.handle_frame(&mut next_frame(reader, pace, Vec::new()).await?)? {
-            Step::Begun { partial: true } => outcome = Err(FetchError::NotFound),
-            Step::Begun { partial: false } => {}
+            Step::Begun { lacking } if !lacking.is_empty() => outcome = Err(FetchError::NotFound),
+            Step::Begun { .. } => {}
             // A blob of one group has no hashes beside its bytes.
             Step::Data(data) if data.encoded().len() as u64 == want.size => bytes = data.encoded().to_vec(),
             Step::Data(_) => return Err(Violation::WrongBytes.into()),

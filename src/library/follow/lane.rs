@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem,
+    future, mem,
     sync::Arc,
     time::Duration,
 };
@@ -16,17 +16,17 @@ use super::{
 };
 use crate::{
     clock,
-    content::CollectionKey,
+    content::{CollectionKey, ContentId},
     library::{Item, LibraryError, Summary, wait::with},
     limits::follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
     status::NoticeLevel,
     store::{StoreError, WriteError},
-    transfer::{FetchError, Pace, Priority, SmallWant, Violation, fetch_blob, fetch_small},
+    transfer::{FetchError, Pace, Priority, SmallWant, Violation, fetch_small, wait_for_more},
     wire::blob,
 };
 
 /// Why a pass stopped early.
-enum Stop {
+pub(super) enum Stop {
     /// The peer broke the rules.
     Violation(Violation),
     /// Try again after so long.
@@ -55,6 +55,7 @@ pub(super) async fn run<C: Connect>(
         again: false,
         full: None,
         unkept: None,
+        idle: None,
         handle: None,
         marked: BTreeSet::new(),
         done,
@@ -62,12 +63,13 @@ pub(super) async fn run<C: Connect>(
     let (mut pause, mut first) = (None, true);
     loop {
         let news = smol::future::or(async { _ = wake.recv().await }, changes.changed());
+        let news = smol::future::or(news, more(peer, runner.idle));
         let woken = clock::within(pause.unwrap_or(Duration::from_millis(RESCAN_MS)), news).await.is_some();
         if !woken && pause.is_none() {
             // Files may have been found damaged meanwhile.
             runner.done.clear();
         }
-        (runner.fetched, runner.again, runner.full, runner.unkept) = (false, false, None, None);
+        (runner.fetched, runner.again, runner.full, runner.unkept, runner.idle) = (false, false, None, None, None);
         let states = runner.states();
         let keys: Vec<CollectionKey> = states.keys().copied().collect();
         let stop = runner.pass(&keys).await;
@@ -111,6 +113,16 @@ pub(super) async fn run<C: Connect>(
     }
 }
 
+/// Waits until the peer has more of what it had nothing to offer of.
+async fn more<C: Connect>(peer: &Peer<C>, idle: Option<(ContentId, u64)>) {
+    if let Some((id, held_bytes)) = idle
+        && let Ok(stream) = peer.connect.open(peer.node, blob::PROTOCOL).await
+    {
+        return wait_for_more(stream, id, held_bytes).await;
+    }
+    future::pending().await
+}
+
 /// Version and items held of a collection, and how often files were looked for that turned out to be bad.
 type Seen = (u64, u64, u64);
 
@@ -120,19 +132,21 @@ fn not_now(what: &str, error: &LibraryError) -> Stop {
     Stop::After(Duration::from_millis(RETRY_MAX_MS))
 }
 
-struct Runner<'a, C: Connect> {
-    follower: &'a Arc<Follower>,
-    peer: &'a Peer<C>,
+pub(super) struct Runner<'a, C: Connect> {
+    pub(super) follower: &'a Arc<Follower>,
+    pub(super) peer: &'a Peer<C>,
     lane: Lane,
-    stream: Option<(C::Stream, Pace)>,
+    pub(super) stream: Option<(C::Stream, Pace)>,
     /// Whether this pass kept anything.
     fetched: bool,
     /// Whether this pass left something out that the peer may have later.
-    again: bool,
+    pub(super) again: bool,
     /// Why this pass left something out for want of room.
     full: Option<Full>,
     /// Why something that came in this pass could not be kept.
     unkept: Option<String>,
+    /// The first blob of which the peer had nothing that was of use in this pass, and how many bytes it had.
+    pub(super) idle: Option<(ContentId, u64)>,
     /// Collections that are noted as having files come: until a pass left nothing out.
     marked: BTreeSet<CollectionKey>,
     /// The transfer that people are shown.
@@ -179,10 +193,7 @@ impl<C: Connect> Runner<'_, C> {
                     let _place = self.follower.small_lanes.acquire().await;
                     self.fetch_small(&summary.key, wants, &handle).await
                 }
-                Lane::Large => {
-                    let _place = self.follower.large_lanes.acquire().await;
-                    self.fetch_large(&summary.key, wants, &handle).await
-                }
+                Lane::Large => self.fetch_large(&summary.key, wants, &handle).await,
             };
             // A version may have come meanwhile that does not list them.
             with(&self.follower.library, move |library| library.drop_unlisted(&summary.key, &items))
@@ -231,7 +242,7 @@ impl<C: Connect> Runner<'_, C> {
         made.await.map_err(|error| not_now("making way for a new edition", &error))
     }
 
-    async fn stream(&mut self) -> Result<(C::Stream, Pace), Stop> {
+    pub(super) async fn stream(&mut self) -> Result<(C::Stream, Pace), Stop> {
         match self.stream.take() {
             Some(stream) => Ok(stream),
             None => match self.peer.connect.open(self.peer.node, blob::PROTOCOL).await {
@@ -275,52 +286,13 @@ impl<C: Connect> Runner<'_, C> {
         stop
     }
 
-    async fn fetch_large(&mut self, key: &CollectionKey, wants: Vec<Want>, handle: &Arc<Handle>) -> Result<(), Stop> {
-        for want in wants {
-            self.fetch_one(key, want, handle).await?;
-        }
-        Ok(())
-    }
-
-    async fn fetch_one(&mut self, key: &CollectionKey, want: Want, handle: &Arc<Handle>) -> Result<(), Stop> {
-        let Item { id, size, .. } = want.item;
-        handle.item(want.item.label());
-        let (mut stream, mut pace) = self.stream().await?;
-        let mut told = None;
-        let mut progress = |here: u64| {
-            // What was here before did not arrive now.
-            let bytes = here.saturating_sub(told.replace(here).unwrap_or(here));
-            handle.arrived(clock::now(), bytes);
-            handle.partial(here);
-            self.follower.deeds.verified(self.peer.node, bytes);
-        };
-        let store = self.follower.library.store();
-        match fetch_blob((&mut stream, &mut pace), store, id, size, &want.to, &mut progress).await {
-            Ok(()) => {
-                self.stream = Some((stream, pace));
-                handle.partial(0);
-                self.kept(key, &want.item);
-                Ok(())
-            }
-            Err(error) => {
-                if matches!(
-                    error,
-                    FetchError::Busy { .. } | FetchError::NotFound | FetchError::Damaged | FetchError::Refused { .. }
-                ) {
-                    self.stream = Some((stream, pace));
-                }
-                self.failed(error)
-            }
-        }
-    }
-
-    fn kept(&mut self, key: &CollectionKey, item: &Item) {
+    pub(super) fn kept(&mut self, key: &CollectionKey, item: &Item) {
         self.fetched = true;
         self.follower.library.count_held(key, 1, item.size);
     }
 
     /// Whether the pass goes on.
-    fn failed(&mut self, error: FetchError) -> Result<(), Stop> {
+    pub(super) fn failed(&mut self, error: FetchError) -> Result<(), Stop> {
         self.again = true;
         match error {
             FetchError::Violation(violation) => Err(Stop::Violation(violation)),

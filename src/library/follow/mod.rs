@@ -5,14 +5,17 @@
 //!
 //! Three things go on at a time with a peer: its heads are watched, newer versions are taken over (`sync`), and what is
 //! missing is fetched on two lanes, small files in batches and large ones one by one (`lane`), so that a film does not hold
-//! up a page. The followers of all peers share what they are at: a blob comes from one peer at a time.
+//! up a page. The followers of all peers share what they are at: a blob comes from one peer at a time, or, if it is large, from
+//! all that have some of it (`swarms`).
 
 mod claims;
 mod deeds;
 mod lane;
+mod large;
 mod policy;
 mod progress;
 mod scan;
+mod swarms;
 mod sync;
 
 pub use deeds::{Deed, Deeds};
@@ -36,6 +39,7 @@ use self::{
     claims::Claims,
     progress::{Notices, Transfers},
     scan::Lane,
+    swarms::Swarms,
 };
 use super::Library;
 use crate::{
@@ -45,7 +49,7 @@ use crate::{
         follow::{LARGE_LANES, SMALL_LANES},
     },
     status::{Notice, TransferStatus},
-    transfer::Limiter,
+    transfer::{Limiter, Places},
     wire::{
         catalogue::{self, Head, Reply, Request, Watch},
         read_frame, write_frame,
@@ -60,9 +64,10 @@ pub struct Follower {
     blobs: Claims<ContentId>,
     /// Collections whose newer version is being fetched.
     collections: Claims<CollectionKey>,
+    swarms: Swarms,
     /// Places for those that fetch small blobs, and large ones: they bound the memory that peers together can fill.
     small_lanes: Semaphore,
-    large_lanes: Semaphore,
+    large_lanes: Places,
     transfers: Transfers,
     notices: Notices,
     deeds: Deeds,
@@ -95,9 +100,10 @@ impl Follower {
             library,
             policy: RwLock::new(policy.into()),
             blobs: Claims::default(),
+            swarms: Swarms::default(),
             collections: Claims::default(),
             small_lanes: Semaphore::new(SMALL_LANES),
-            large_lanes: Semaphore::new(LARGE_LANES),
+            large_lanes: Places::new(LARGE_LANES),
             transfers: Transfers::default(),
             notices: Notices::default(),
             deeds: Deeds::default(),

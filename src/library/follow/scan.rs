@@ -1,8 +1,8 @@
 //! What is missing here of what a peer lists, and where it shall stand. Blocks.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
-use super::{Follower, claims::Claim};
+use super::{Follower, claims::Claim, swarms::Claimed};
 use crate::{
     content::{CollectionKey, ContentId},
     library::{
@@ -72,7 +72,13 @@ pub(super) struct Cursor {
 pub(super) struct Want {
     pub item: Item,
     pub to: LibraryPath,
-    pub _claim: Claim<ContentId>,
+    pub hold: Hold,
+}
+
+/// What keeps others from fetching the same, or lets them.
+pub(super) enum Hold {
+    Small(#[expect(dead_code, reason = "it is held, not looked at")] Claim<ContentId>),
+    Large(Arc<Claimed>),
 }
 
 /// What a scan found.
@@ -151,10 +157,10 @@ fn scan_collection(
         } else if let Some(full) = find_room(library, library.store().room_for(&item.id, item.size)?, cursor)? {
             // Others may be smaller.
             found.full = Some(full);
-        } else if let Some(claim) = follower.blobs.claim(item.id) {
+        } else if let Some(hold) = hold(follower, lane, &item) {
             let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
             wanted_bytes += item.size;
-            found.wants.push(Want { item, to, _claim: claim });
+            found.wants.push(Want { item, to, hold });
         } else {
             found.again = true;
         }
@@ -170,6 +176,14 @@ fn scan_collection(
         follower.notices.clear(&about);
     }
     Ok(())
+}
+
+/// None if others are at it.
+fn hold(follower: &Follower, lane: Lane, item: &Item) -> Option<Hold> {
+    match lane {
+        Lane::Small => follower.blobs.claim(item.id).map(Hold::Small),
+        Lane::Large => follower.join(item.id, item.size).map(Hold::Large),
+    }
 }
 
 /// Whether the bytes of an item of this node's own are fetched again. A file that its owner changed or took away is not:

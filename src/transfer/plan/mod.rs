@@ -17,7 +17,7 @@
 //! sources take a bit for each group (16 bytes for 8 MiB), and 24 KiB.
 
 mod announce;
-mod in_order;
+mod picked;
 mod pieces;
 mod ranges;
 mod source;
@@ -26,7 +26,7 @@ mod speed;
 use std::{collections::BTreeMap, ops, time::Instant};
 
 pub(super) use announce::{announce, next_data};
-pub(super) use in_order::InOrder;
+use picked::Picked;
 use pieces::Pieces;
 pub use ranges::{groups_in, messages, range_of};
 use source::Source;
@@ -214,6 +214,16 @@ impl Plan {
         self.missing.is_empty()
     }
 
+    /// Whether somebody was asked for all that is missing.
+    pub fn is_all_asked(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Bytes that a source has, as far as it said so.
+    pub fn held_bytes(&self, source: SourceId) -> u64 {
+        self.sources.get(&source).map_or(0, |it| it.has.verified_bytes())
+    }
+
     /// The bytes that are not here: ascending, whole groups.
     pub fn missing(&self) -> Vec<ops::Range<u64>> {
         self.missing.ranges(true)
@@ -246,7 +256,7 @@ impl Plan {
 
     /// Takes what a source shall be asked for from what is free: so many groups at most. Ascending, apart.
     fn pick(&mut self, source: SourceId, room: u64) -> Vec<ops::Range<u64>> {
-        let mut picked = Picked { room, ranges: Vec::new() };
+        let mut picked = Picked::new(room);
         for reader in self.readers.clone() {
             self.pick_from(source, reader..reader + READ_AHEAD_BYTES / GROUP_BYTES, &mut picked);
         }
@@ -375,50 +385,6 @@ impl Plan {
             }
             if is_free { self.free.insert(run) } else { self.free.remove(run) }
         }
-    }
-}
-
-/// What one request will ask for.
-struct Picked {
-    room: u64,
-    ranges: Vec<ops::Range<u64>>,
-}
-
-impl Picked {
-    fn is_full(&self) -> bool {
-        self.room == 0 || self.ranges.len() == RANGES_PER_REQUEST
-    }
-
-    /// Takes the front of a run, as much as there is room for, to the end of a `Data` frame if it can be: so that its proof is
-    /// short.
-    fn take(&mut self, run: ops::Range<u64>) -> Option<ops::Range<u64>> {
-        if self.is_full() {
-            return None;
-        }
-        let mut end = run.end.min(run.start + self.room);
-        if end < run.end {
-            self.room = 0;
-            match end / DATA_GROUPS * DATA_GROUPS {
-                aligned if aligned > run.start => end = aligned,
-                _ if self.ranges.is_empty() => {}
-                _ => return None,
-            }
-        }
-        self.room = self.room.saturating_sub(end - run.start);
-        self.ranges.push(run.start..end);
-        Some(run.start..end)
-    }
-
-    fn sorted(mut self) -> Vec<ops::Range<u64>> {
-        self.ranges.sort_unstable_by_key(|range| range.start);
-        self.ranges.dedup_by(|next, range| {
-            let touches = range.end == next.start;
-            if touches {
-                range.end = next.end;
-            }
-            touches
-        });
-        self.ranges
     }
 }
 

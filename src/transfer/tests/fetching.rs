@@ -13,7 +13,8 @@ fn blobs_of_all_sizes_arrive() {
         result.unwrap();
         assert!(client.content(id).unwrap() == content, "{len}");
         assert_eq!(stats.bytes, len as u64);
-        assert_eq!(stats.requests, len.div_ceil(MIB) as u64);
+        let requests = len.div_ceil(MIB) as u64..=len.div_ceil(4 * group) as u64 + 1;
+        assert!(requests.contains(&stats.requests), "{len}: {stats:?}");
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn data(range: Range, encoded: &[u8]) -> Reply {
     Reply::Data(Data::build(range, vec![], encode).unwrap())
 }
 
-fn flipped(reply: &Reply) -> Reply {
+pub(super) fn flipped(reply: &Reply) -> Reply {
     let Reply::Data(honest) = reply else { panic!("only content can be flipped") };
     let mut encoded = honest.encoded().to_vec();
     *encoded.last_mut().unwrap() ^= 1;
@@ -22,7 +22,7 @@ fn flipped(reply: &Reply) -> Reply {
 }
 
 /// Answers each request as an honest peer would, changed by `lie`, until writing fails.
-async fn lying_server<T>(
+pub(super) async fn lying_server<T>(
     stream: &mut UnixStream,
     node: &Node,
     mut lie: impl FnMut(Vec<Reply>) -> Vec<Frame>,
@@ -91,7 +91,7 @@ fn lies_are_violations() {
     type Lie = fn(Vec<Reply>) -> Vec<Frame>;
     let lies: [(&str, Lie); 15] = [
         ("wrong bytes", |mut replies| {
-            replies[2] = flipped(&replies[2]);
+            replies[1] = flipped(&replies[1]);
             frames(replies)
         }),
         ("no bytes", |mut replies| {

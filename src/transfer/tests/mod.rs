@@ -4,12 +4,13 @@ mod clients;
 mod fetching;
 mod lies;
 mod slow;
+mod swarms;
 mod watching;
 
 use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures::{
-    AsyncReadExt, AsyncWriteExt,
+    AsyncReadExt, AsyncWriteExt, FutureExt,
     future::{Either, join, select},
 };
 use proptest::prelude::*;
@@ -17,7 +18,7 @@ use smol::{block_on, net::unix::UnixStream};
 
 use super::{pace::PACE, *};
 use crate::{
-    content::ContentId,
+    content::{ContentId, NodeId},
     limits::{
         GROUP_BYTES,
         transfer::{BUSY_RETRY_MS, PACE_BYTES, SMALL_BYTES},
@@ -94,6 +95,30 @@ fn bytes(seed: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Fetches from one peer, who can't be watched.
+async fn fetch_blob(
+    stream: (&mut UnixStream, &mut Pace),
+    store: &Arc<Store>,
+    id: ContentId,
+    size: u64,
+    to: &LibraryPath,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), FetchError> {
+    let swarm = Swarm::new(Arc::clone(store), NodeId([0; 32]), id, size);
+    let open = || std::future::ready(Err(io::ErrorKind::Unsupported.into())).boxed();
+    let provider = Provider { node: NodeId([1; 32]), stream, open: &open };
+    let progress = &mut |_, here| progress(here);
+    match super::fetch(&swarm, provider, &Places::new(1), to, progress).await? {
+        (Fetched::Kept, is_usable) => assert!(is_usable),
+        (Fetched::Idle { .. }, is_usable) => {
+            assert!(is_usable);
+            return Err(FetchError::NotFound);
+        }
+        (Fetched::Elsewhere, _) => panic!("there is nobody else"),
+    }
+    Ok(())
+}
+
 /// Fetches from an honest node over a fresh connection.
 fn fetch_from(server: &Node, client: &Node, id: ContentId, size: u64) -> (Result<(), FetchError>, ServeStats) {
     let (mut near, far) = UnixStream::pair().unwrap();
@@ -122,7 +147,10 @@ fn futures_can_be_spawned() {
     let uploads = Uploads::new(1);
     spawnable(serve(far, Arc::clone(&node.store), &uploads));
     let id = ContentId::of(b"");
-    spawnable(fetch_blob((&mut near, &mut Pace::default()), &node.store, id, 0, &name(&id), &mut |_| {}));
+    let swarm = Swarm::new(Arc::clone(&node.store), NodeId([0; 32]), id, 0);
+    let open = || std::future::ready(UnixStream::pair().map(|(near, _)| near)).boxed();
+    let provider = Provider { node: NodeId([1; 32]), stream: (&mut near, &mut Pace::default()), open: &open };
+    spawnable(fetch(&swarm, provider, &Places::new(1), &name(&id), &mut |_, _| {}));
     spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], &mut |_| {}));
 }
 

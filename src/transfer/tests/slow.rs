@@ -35,7 +35,7 @@ fn a_peer_that_sends_in_drops_is_left_and_what_it_sent_is_kept() {
     let (mut near, mut far) = UnixStream::pair().unwrap();
     let mut blob = server.store.blob(&id).unwrap();
     let drops = async {
-        for reply in std::iter::once(announced(size, 0, MIB as u64)).chain((0..).map(|group| {
+        for reply in std::iter::once(announced(size, 0, DATA_BYTES)).chain((0..).map(|group| {
             let range = Range { start: group * GROUP_BYTES, len: GROUP_BYTES };
             data(range, &blob.encode(range.start..range.start + range.len).unwrap())
         })) {

@@ -167,6 +167,30 @@ fn two_peers_share_the_work() {
 }
 
 #[test]
+fn two_peers_send_one_film() {
+    let (a, b, c) = (Node::new(1), Node::new(2), Node::new(3));
+    let film: String = (0..16_000_000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    a.add(&library_of(a.folder.path(), &[("film", &*film)]));
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    following.stop();
+
+    let follower = Follower::new(Arc::clone(&c.library), policy());
+    let links = [Link::to(&a), Link::to(&b)];
+    let tasks =
+        links.each_ref().map(|link| smol::spawn(follow_peer(Arc::clone(&follower), link.peer.node_id(), link.clone())));
+    until("C has it all", || c.is_whole("Books", 1));
+    assert_eq!(c.files()["Books/film"], film);
+    let deeds = follower.deeds().take();
+    assert_eq!(deeds.values().map(|deed| deed.verified_bytes).sum::<u64>(), film.len() as u64, "{deeds:?}");
+    assert!(links.iter().all(|link| link.blobs.load(Relaxed) > 1_000_000), "both send some of it: {deeds:?}");
+    until("nothing is under way", || follower.transfers(crate::clock::now()).is_empty());
+    for task in tasks {
+        block_on(task.cancel());
+    }
+}
+
+#[test]
 fn a_publisher_continues_above_its_own_higher_version() {
     let (old, new, mirror) = (Node::new(1), Node::new(1), Node::new(2));
     let books = library_of(new.folder.path(), &[("a", "1"), ("b", "2")]);

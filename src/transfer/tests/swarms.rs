@@ -1,0 +1,218 @@
+//! Several peers that send one blob.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use futures::future::join_all;
+
+use super::{
+    lies::{flipped, frames, lying_server},
+    *,
+};
+
+/// A peer, what it was asked to do, and what it brought.
+struct Peer {
+    number: u8,
+    link: Box<dyn Fn() -> UnixStream + Sync>,
+    brought_bytes: AtomicU64,
+}
+
+impl Peer {
+    fn new(number: u8, link: impl Fn() -> UnixStream + Sync + 'static) -> Self {
+        Self { number, link: Box::new(link), brought_bytes: AtomicU64::new(0) }
+    }
+
+    /// An honest one.
+    fn serving(number: u8, node: &Node) -> Self {
+        let store = Arc::clone(&node.store);
+        Self::new(number, move || link(&store, &Uploads::new(8)))
+    }
+
+    fn brought(&self) -> u64 {
+        self.brought_bytes.load(Relaxed)
+    }
+
+    async fn fetch(&self, swarm: &Swarm, places: &Places) -> Result<Fetched, FetchError> {
+        let (mut near, mut pace) = ((self.link)(), Pace::default());
+        let open = || std::future::ready(Ok((self.link)())).boxed();
+        let provider = Provider { node: NodeId([self.number; 32]), stream: (&mut near, &mut pace), open: &open };
+        let progress = &mut |new, _| _ = self.brought_bytes.fetch_add(new, Relaxed);
+        Ok(super::super::fetch(swarm, provider, places, &name(&swarm.id()), progress).await?.0)
+    }
+}
+
+fn link(store: &Arc<Store>, uploads: &Uploads) -> UnixStream {
+    let (near, far) = UnixStream::pair().unwrap();
+    let (store, uploads) = (Arc::clone(store), uploads.clone());
+    smol::spawn(async move { drop(serve(far, store, &uploads).await) }).detach();
+    near
+}
+
+/// A stream that hears in drops, of which so many are enough: then it is cut.
+fn drops(near: UnixStream, bytes: usize, pause: Duration, enough: usize) -> UnixStream {
+    let (mut here, there) = UnixStream::pair().unwrap();
+    let (mut asked, mut asks) = (near.clone(), here.clone());
+    smol::spawn(async move { drop(smol::io::copy(&mut asks, &mut asked).await) }).detach();
+    let mut answers = near;
+    smol::spawn(async move {
+        let mut drop = vec![0; bytes];
+        for _ in 0..enough {
+            let Ok(len @ 1..) = answers.read(&mut drop).await else { break };
+            if here.write_all(&drop[..len]).await.is_err() {
+                break;
+            }
+            smol::Timer::after(pause).await;
+        }
+        let _ = here.shutdown(std::net::Shutdown::Both);
+    })
+    .detach();
+    there
+}
+
+fn swarm(client: &Node, id: ContentId, size: u64) -> Swarm {
+    Swarm::new(Arc::clone(&client.store), NodeId([0; 32]), id, size)
+}
+
+/// Fetches from all of them together.
+fn fetch_from_all(client: &Node, content: &[u8], peers: &[Peer]) -> Vec<Result<Fetched, FetchError>> {
+    let (id, places) = (ContentId::of(content), Places::new(4));
+    let swarm = swarm(client, id, content.len() as u64);
+    block_on(join_all(peers.iter().map(|peer| peer.fetch(&swarm, &places))))
+}
+
+#[test]
+fn all_that_have_a_blob_send_parts_of_it() {
+    let content = bytes(1, 24 * MIB + 5);
+    let (client, nodes) = (Node::new(), [Node::new(), Node::new(), Node::new()]);
+    nodes.iter().for_each(|node| _ = node.share(&content));
+    let peers: Vec<_> = (1..).zip(&nodes).map(|(number, node)| Peer::serving(number, node)).collect();
+    let fetched = fetch_from_all(&client, &content, &peers);
+    let kept = fetched.iter().filter(|it| matches!(it, Ok(Fetched::Kept))).count();
+    assert!(kept == 1 && fetched.iter().all(|it| matches!(it, Ok(Fetched::Kept | Fetched::Elsewhere))), "{fetched:?}");
+    assert!(client.content(ContentId::of(&content)).unwrap() == content);
+    let brought: Vec<_> = peers.iter().map(Peer::brought).collect();
+    assert_eq!(brought.iter().sum::<u64>(), content.len() as u64, "each byte is counted once");
+    assert!(brought.iter().all(|bytes| *bytes > MIB as u64), "{brought:?}");
+}
+
+#[test]
+fn what_a_peer_corrupts_others_send() {
+    let content = bytes(2, 16 * MIB);
+    let (client, good) = (Node::new(), Node::new());
+    let id = good.share(&content);
+    let bad = Arc::new(Node::new());
+    bad.share(&content);
+    let rotten = Peer::new(7, move || {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let bad = Arc::clone(&bad);
+        smol::spawn(async move {
+            let rot = |mut replies: Vec<Reply>| {
+                if let [_, data, ..] = &mut replies[..] {
+                    *data = flipped(data);
+                }
+                frames(replies)
+            };
+            let _ = lying_server::<()>(&mut far, &bad, rot).await;
+        })
+        .detach();
+        near
+    });
+    let peers = [rotten, Peer::serving(1, &good)];
+    let fetched = fetch_from_all(&client, &content, &peers);
+    assert!(matches!(fetched[0], Err(FetchError::Violation(Violation::WrongBytes))), "{fetched:?}");
+    assert!(matches!(fetched[1], Ok(Fetched::Kept)), "{fetched:?}");
+    assert!(client.content(id).unwrap() == content);
+}
+
+#[test]
+fn a_peer_that_goes_away_is_made_up_for() {
+    let content = bytes(3, 16 * MIB);
+    let (client, nodes) = (Node::new(), [Node::new(), Node::new()]);
+    let id = nodes.each_ref().map(|node| node.share(&content))[0];
+    let store = Arc::clone(&nodes[0].store);
+    let dying = Peer::new(1, move || drops(link(&store, &Uploads::new(8)), 64 * 1024, Duration::ZERO, 40));
+    let fetched = fetch_from_all(&client, &content, &[dying, Peer::serving(2, &nodes[1])]);
+    assert!(matches!(fetched[0], Err(FetchError::Io(_))) && matches!(fetched[1], Ok(Fetched::Kept)), "{fetched:?}");
+    assert!(client.content(id).unwrap() == content);
+}
+
+#[test]
+fn a_slow_peer_holds_nobody_up() {
+    let content = bytes(4, 32 * MIB);
+    let (client, nodes) = (Node::new(), [Node::new(), Node::new()]);
+    nodes.iter().for_each(|node| _ = node.share(&content));
+    let store = Arc::clone(&nodes[0].store);
+    // Some 600 KB in a second: alone it would need a minute.
+    let slow =
+        Peer::new(1, move || drops(link(&store, &Uploads::new(8)), 30_000, Duration::from_millis(50), usize::MAX));
+    let peers = [slow, Peer::serving(2, &nodes[1])];
+    let started = crate::clock::now();
+    let fetched = fetch_from_all(&client, &content, &peers);
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+    assert!(peers[1].brought() > 16 * MIB as u64);
+}
+
+#[test]
+fn what_is_half_here_goes_on_to_others_while_the_rest_comes() {
+    let content = bytes(5, 12 * MIB);
+    let (origin, middle, last) = (Node::new(), Node::new(), Node::new());
+    let (id, size) = (origin.share(&content), content.len() as u64);
+    let store = Arc::clone(&origin.store);
+    let seed =
+        Peer::new(1, move || drops(link(&store, &Uploads::new(8)), 64 * 1024, Duration::from_millis(5), usize::MAX));
+    let relay = Peer::serving(2, &middle);
+    let (places, one, two) = (Places::new(4), swarm(&middle, id, size), swarm(&last, id, size));
+    // It has nothing when it is asked first, and a swarm with two members listens.
+    let silent = Peer::serving(3, &Node::new());
+    let end = async {
+        let both = [&silent, &relay].map(|peer| peer.fetch(&two, &places));
+        for fetched in join_all(both).await {
+            match fetched.unwrap() {
+                Fetched::Kept => return,
+                Fetched::Idle { held_bytes } => {
+                    assert_eq!(held_bytes, 0);
+                }
+                Fetched::Elsewhere => panic!("nobody else finishes"),
+            }
+        }
+        // Whoever had nothing is waited for apart, and asked again.
+        wait_for_more(link(&middle.store, &Uploads::new(8)), id, 0).await;
+        assert!(middle.verified_bytes(id) < size, "it is half here");
+        loop {
+            match relay.fetch(&two, &places).await.unwrap() {
+                Fetched::Kept => return,
+                Fetched::Idle { held_bytes } => wait_for_more((relay.link)(), id, held_bytes).await,
+                Fetched::Elsewhere => panic!("nobody else finishes"),
+            }
+        }
+    };
+    let (seeded, ()) = block_on(join(seed.fetch(&one, &places), end));
+    assert_eq!(seeded.unwrap(), Fetched::Kept);
+    assert!(last.content(id).unwrap() == content);
+    assert_eq!(relay.brought(), size);
+}
+
+#[test]
+fn a_busy_peer_is_left_and_others_go_on() {
+    let content = bytes(7, 6 * MIB);
+    let (client, nodes) = (Node::new(), [Node::new(), Node::new()]);
+    nodes.iter().for_each(|node| _ = node.share(&content));
+    let store = Arc::clone(&nodes[0].store);
+    let busy = Peer::new(1, move || link(&store, &Uploads::new(0)));
+    let fetched = fetch_from_all(&client, &content, &[busy, Peer::serving(2, &nodes[1])]);
+    assert!(matches!(fetched[0], Err(FetchError::Busy { retry_ms: BUSY_RETRY_MS })), "{fetched:?}");
+    assert!(matches!(fetched[1], Ok(Fetched::Kept)), "{fetched:?}");
+}
+
+#[test]
+fn more_peers_than_places_take_turns() {
+    let content = bytes(6, 8 * MIB);
+    let (client, nodes) = (Node::new(), [Node::new(), Node::new(), Node::new()]);
+    nodes.iter().for_each(|node| _ = node.share(&content));
+    let peers: Vec<_> = (1..).zip(&nodes).map(|(number, node)| Peer::serving(number, node)).collect();
+    let swarm = swarm(&client, ContentId::of(&content), content.len() as u64);
+    let places = Places::new(1);
+    let fetched = block_on(join_all(peers.iter().map(|peer| peer.fetch(&swarm, &places))));
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    assert!(client.content(ContentId::of(&content)).unwrap() == content);
+}
