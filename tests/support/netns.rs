@@ -69,7 +69,7 @@ impl Lan {
         let address = format!("-n {} addr show dev eth0 -tentative", self.hosts[host].namespace);
         // Until its queue is set up an interface drops what it should send.
         let works =
-            |shown: String, what| shown.contains("qdisc noqueue") && shown.contains("state UP") && shown.contains(what);
+            |shown: String, what| !shown.contains("qdisc noop") && shown.contains("state UP") && shown.contains(what);
         while !(works(ip(&port), "state forwarding") && works(ip(&address), "fe80:")) {
             assert!(allibrary::clock::now() < until, "the cable of host {host} is not used");
             thread::sleep(Duration::from_millis(5));
