@@ -52,7 +52,7 @@ pub fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
     let begin = now();
     let mut mirror = place(1).start(&["--mirror"]);
     // However many there are, the next ones must come soon.
-    (1..=blobs.div_ceil(10_000)).for_each(|step| mirror.wait_for_blobs(blobs.min(10_000 * step)));
+    (1..=blobs.div_ceil(1000)).for_each(|step| mirror.wait_for_blobs(blobs.min(1000 * step)));
     let elapsed = begin.elapsed();
     mirror.wait_for_idle();
     let both = [&publisher, &mirror];
