@@ -26,7 +26,7 @@ const AT_HOME: [(&str, &str); 8] = [
 ];
 
 /// Files and folders of pure logic: it is told the time, and waits for nothing.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "config/hours.rs",
     "content.rs",
     "library/follow/policy.rs",
@@ -45,6 +45,7 @@ const PURE: [&str; 20] = [
     "transfer/pace.rs",
     "transfer/plan",
     "transfer/rate.rs",
+    "transfer/slots.rs",
     "transfer/throttle.rs",
     "wire",
 ];

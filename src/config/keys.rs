@@ -178,6 +178,9 @@ pub static KEYS: &[Key] = &[
     key!(Live transfer.upload_rate_per_peer, RATE, is_rate),
     key!(Live transfer.download_rate, RATE, is_rate),
     key!(Live transfer.download_rate_per_peer, RATE, is_rate),
+    key!(Live transfer.upload_slots, "1 to 8 streams", |slots| {
+        (1..=limits::transfer::UPLOAD_SLOTS as u32).contains(slots)
+    }),
     key!(Live scrub.enabled, "true or false"),
     key!(Live scrub.rate, "\"1 kB\" to \"1 GB\" (bytes, or with kB, MB, GB, KiB, MiB, GiB)", |bytes| {
         (Bytes(1_000)..=Bytes(1_000 * MB)).contains(bytes)
@@ -191,6 +194,6 @@ const _: () = {
     assert!(limits::network::PEERS == 128 && limits::library::COLLECTIONS == 256 && limits::library::NAME_BYTES == 128);
     assert!(limits::config::LISTEN == 16 && limits::config::BOOTSTRAP == 64);
     assert!(limits::store::HASH_THREADS == 16);
-    assert!(limits::transfer::LIMIT_BYTES_S == 64 * 1024);
+    assert!(limits::transfer::LIMIT_BYTES_S == 64 * 1024 && limits::transfer::UPLOAD_SLOTS == 8);
     assert!(limits::network::KNOWN_PEERS == 1024);
 };

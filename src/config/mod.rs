@@ -31,7 +31,7 @@ pub use load::{Flag, Sources};
 pub use places::runtime_folders;
 pub use value::Bytes;
 
-use crate::content::NodeId;
+use crate::{content::NodeId, limits};
 
 /// UDP port of the node, unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 4720;
@@ -212,6 +212,8 @@ pub struct Transfer {
     pub download_rate: Bytes,
     /// What is fetched from one peer at most.
     pub download_rate_per_peer: Bytes,
+    /// Streams that are sent content at a time.
+    pub upload_slots: u32,
 }
 
 /// Section `scrub`.
@@ -272,6 +274,7 @@ impl Default for Config {
                 upload_rate_per_peer: Bytes(0),
                 download_rate: Bytes(0),
                 download_rate_per_peer: Bytes(0),
+                upload_slots: limits::transfer::UPLOAD_SLOTS as u32,
             },
             scrub: Scrub { enabled: true, rate: Bytes(1_000_000), hours: Hours::default() },
             log: Log { level: log::LevelFilter::Warn },

@@ -6,6 +6,10 @@ pub const UPLOAD_SLOTS: usize = 8;
 pub const BUSY_RETRY_MS: u32 = 2_000;
 /// The longest wait that a peer can make us accept.
 pub const BUSY_RETRY_MAX_MS: u32 = 60_000;
+/// A peer that hears "busy" keeps its place among those who wait for so long: it may miss one time to ask again.
+pub const SLOT_WAIT_MS: u64 = 5 * BUSY_RETRY_MS as u64 / 2;
+/// Where others wait, a slot is given back after so long.
+pub const SLOT_TURN_MS: u64 = 10_000;
 /// An upload slot is kept this long for the next request.
 pub const SLOT_IDLE_MS: u64 = 1_000;
 /// A stream without a request for this long is closed.
@@ -42,6 +46,8 @@ pub const BUCKET_MS: u64 = 64;
 pub const LIMIT_LOOK_MS: u64 = 100;
 /// Bytes that a second allows at least, where it is limited: with fewer, streams would be taken for too slow (see [`PACE_MS`]).
 pub const LIMIT_BYTES_S: u64 = 64 * 1024;
+/// What an upload slot needs of a limited rate: twice of what its peer puts up with. With less, slots are not used.
+pub const SLOT_BYTES_S: u64 = 2 * PACE_BYTES * 1000 / PACE_MS;
 /// Nodes that one blob is fetched from at a time.
 pub const SOURCES: usize = 32;
 /// What the plan of a blob of 4 GiB knows of one source.

@@ -25,7 +25,7 @@ use crate::{
     config::{self, Bytes, Changes, Config, ConfigError, Sources},
     content::NodeId,
     library::{Library, follow::Follower},
-    limits,
+    limits::transfer::{SLOT_BYTES_S, UPLOAD_SLOTS},
     status::{Finding, NodeStatus, PeerStatus, StoreStatus},
     transfer::{Rates, Uploads},
 };
@@ -61,7 +61,7 @@ impl State {
             library,
             follower,
             peering,
-            uploads: Uploads::new(limits::transfer::UPLOAD_SLOTS),
+            uploads: Uploads::new(UPLOAD_SLOTS),
             rebuild,
             scrub: Scrub::new(&config.scrub),
             monitor: Monitor::new(Path::new("/"), &config.data, &config.mirror.folder, clock::now()),
@@ -172,6 +172,11 @@ impl State {
             total: NonZeroU64::new(total.0),
             per_peer: NonZeroU64::new(per_peer.0),
         };
+        let enough_for = match transfer.upload_rate.0 {
+            0 => u64::MAX,
+            rate => (rate / SLOT_BYTES_S).max(1),
+        };
+        self.uploads.set_slots(usize::try_from(enough_for.min(transfer.upload_slots.into())).unwrap_or(1));
         self.uploads.limiter().set_rates(rates(transfer.upload_rate, transfer.upload_rate_per_peer));
         self.follower.limiter().set_rates(rates(transfer.download_rate, transfer.download_rate_per_peer));
     }

@@ -18,10 +18,12 @@ mod places;
 pub mod plan;
 mod rate;
 mod serve;
+mod slots;
 mod small;
 mod source;
 mod swarm;
 mod throttle;
+mod uploads;
 mod watch;
 
 use std::future::Future;
@@ -34,10 +36,11 @@ pub use look::wait_for_more;
 pub use pace::Pace;
 pub use places::Places;
 pub use rate::Rate;
-pub use serve::{ServeError, ServeStats, Uploads, serve};
+pub use serve::{ServeError, ServeStats, serve};
 pub use small::{SmallOutcome, SmallWant, fetch_small};
 pub use swarm::Swarm;
 pub use throttle::{Priority, Rates};
+pub use uploads::Uploads;
 
 use crate::clock;
 

@@ -3,10 +3,7 @@
 use std::{
     future, io, mem,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,14 +13,12 @@ use thiserror::Error;
 
 use super::{
     at_pace, limiter,
-    limiter::{Limiter, Meter},
     pace::{PACE, Pace},
     source::{Asked, Outgoing, Source},
-    throttle::Priority,
+    uploads::{Slot, Uploads},
 };
 use crate::{
     clock::{self, within},
-    content::NodeId,
     limits::{
         transfer::{PACE_BYTES, SLOT_IDLE_MS, STREAM_IDLE_MS},
         wire::{PIPELINED_REQUESTS, REQUEST_BYTES},
@@ -31,74 +26,6 @@ use crate::{
     store::Store,
     wire::{FrameError, blob::Request, read_frame},
 };
-
-/// The upload slots of a node, and what it has sent: one for all blob streams. Clones share the slots.
-#[derive(Clone)]
-pub struct Uploads {
-    shared: Arc<Shared>,
-    /// Who gets what is sent.
-    peer: NodeId,
-    /// Slots that may be taken when one more is.
-    within: usize,
-    /// A slot is given back with each pause.
-    is_throttled: bool,
-}
-
-struct Shared {
-    slots: usize,
-    taken: AtomicUsize,
-    sent_bytes: AtomicU64,
-    limiter: Limiter,
-}
-
-/// One of them, given back when it is dropped.
-pub(super) struct Slot(Arc<Shared>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Uploads {
-    /// At most `slots` streams are sent content at a time, normally
-    /// [`UPLOAD_SLOTS`](crate::limits::transfer::UPLOAD_SLOTS).
-    pub fn new(slots: usize) -> Self {
-        let limiter = Limiter::default();
-        let shared = Shared { slots, taken: AtomicUsize::new(0), sent_bytes: AtomicU64::new(0), limiter };
-        Self { shared: Arc::new(shared), peer: NodeId([0; 32]), within: slots, is_throttled: false }
-    }
-
-    /// The same slots, for a stream of this peer.
-    pub fn of(&self, peer: NodeId) -> Self {
-        Self { peer, ..self.clone() }
-    }
-
-    /// The same slots, for a peer that gets one only while others leave more than half of them.
-    pub fn throttled(self) -> Self {
-        Self { within: self.shared.slots / 2, is_throttled: true, ..self }
-    }
-
-    /// What bounds the rate of all that is sent.
-    pub fn limiter(&self) -> &Limiter {
-        &self.shared.limiter
-    }
-
-    /// Those who are served after all others get less of a limited rate, too.
-    fn meter(&self) -> Meter {
-        self.limiter().meter(self.peer, if self.is_throttled { Priority::Low } else { Priority::Normal })
-    }
-
-    /// Bytes of content, without hashes and heads, that were sent since the start.
-    pub fn sent_bytes(&self) -> u64 {
-        self.shared.sent_bytes.load(Relaxed)
-    }
-
-    pub(super) fn take(&self) -> Option<Slot> {
-        let one_more = |taken: usize| (taken < self.within).then_some(taken + 1);
-        self.shared.taken.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Slot(self.shared.clone()))
-    }
-}
 
 /// What one stream was given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -215,6 +142,8 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
                     None => break,
                 }
             }
+            // An answer that was begun is sent to its end.
+            self.slot = self.slot.take().filter(|slot| source.is_answering() || !slot.is_over());
             if source.needs_slot() {
                 self.idle_at = None;
                 self.slot = self.slot.take().or_else(|| self.uploads.take());
@@ -246,7 +175,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
             Some(Next::More)
         };
         let mut next = pin!(smol::future::or(asked, more));
-        if self.slot.is_some() && !self.uploads.is_throttled {
+        if self.slot.is_some() && !self.uploads.is_throttled() {
             let idle_at = *self.idle_at.get_or_insert_with(|| clock::now() + Duration::from_millis(SLOT_IDLE_MS));
             if let Some(next) = within(idle_at.saturating_duration_since(clock::now()), next.as_mut()).await {
                 return next;
@@ -268,7 +197,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
             self.pace.count_frame(frame.body.len());
             self.stats.bytes += content_bytes;
             self.stats.requests += u64::from(*ends_answer);
-            self.uploads.shared.sent_bytes.fetch_add(*content_bytes, Relaxed);
+            self.uploads.count_sent(*content_bytes);
         }
         Ok(())
     }

@@ -63,6 +63,11 @@ impl Source {
         self.waiting.is_empty() && self.left.is_none()
     }
 
+    /// Whether an answer was begun.
+    pub fn is_answering(&self) -> bool {
+        self.left.is_some()
+    }
+
     /// Whether content was asked for.
     pub fn needs_slot(&self) -> bool {
         self.left.is_some() || self.waiting.iter().any(|asked| matches!(asked, Asked::Get(_)))
