@@ -26,7 +26,7 @@ const AT_HOME: [(&str, &str); 8] = [
 ];
 
 /// Files and folders of pure logic: it is told the time, and waits for nothing.
-const PURE: [&str; 21] = [
+const PURE: [&str; 22] = [
     "config/hours.rs",
     "content.rs",
     "library/follow/policy.rs",
@@ -38,6 +38,7 @@ const PURE: [&str; 21] = [
     "network/mdns/link.rs",
     "network/mdns/packet.rs",
     "network/mdns/zone.rs",
+    "node/controls/said.rs",
     "node/scrub/pace.rs",
     "peers",
     "status",

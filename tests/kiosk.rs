@@ -12,7 +12,7 @@ use std::{
 
 use allibrary::{
     content::ContentId,
-    status::{NodeStatus, Notice, NoticeLevel, TransferStatus},
+    status::{ControlStatus, NodeStatus, Notice, NoticeLevel, TransferState, TransferStatus},
 };
 use site::{Running, start};
 
@@ -191,13 +191,25 @@ fn status_for_people_and_programs() {
         bytes_total: 1000,
         rate_bytes_s: 10,
         remaining_s: Some(75),
+        ..TransferStatus::default()
     };
+    let waiting = TransferStatus {
+        collection: "Maps".to_owned(),
+        items_total: 7,
+        state: TransferState::Paused,
+        ..TransferStatus::default()
+    };
+    let controls = ControlStatus { collections: vec![waiting], download_rate: 500_000, ..ControlStatus::default() };
     let notice = Notice { level: NoticeLevel::Warning, text: "The disk is full.".to_owned() };
-    let status = NodeStatus { transfers: vec![transfer], notices: vec![notice], ..NodeStatus::default() };
+    let status = NodeStatus { transfers: vec![transfer], controls, notices: vec![notice], ..NodeStatus::default() };
     let site = start(&[], status.clone());
     let page = site.get("/status").text().to_owned();
     assert!(page.contains("http-equiv=\"refresh\"") && page.contains("<svg"), "{page}");
     assert!(page.contains("value=\"25\"") && page.contains("&lt;b&gt;Videos") && page.contains("The disk is full."));
+    assert!(
+        page.contains("Maps</bdi></strong> – paused, 0 of 7 titles") && page.contains("At most 500 kB are fetched"),
+        "{page}"
+    );
     assert!(!site.get("/").text().contains("http-equiv=\"refresh\""));
     let json = site.get("/status.json");
     assert_eq!(json.header("content-type"), Some("application/json"));

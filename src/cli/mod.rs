@@ -22,6 +22,7 @@ mod rm;
 mod run;
 mod session;
 mod status;
+mod transfers;
 mod verify;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -70,6 +71,7 @@ enum Command {
     Verify(verify::Verify),
     Doctor(doctor::Doctor),
     Status(status::Status),
+    Transfers(transfers::Transfers),
     Peers(peers::Peers),
     Diagnose(diagnose::Diagnose),
     Id(id::Id),
@@ -111,6 +113,7 @@ impl Cli {
             Command::Verify(verify) => verify.run(&global.load_and_log()?, out),
             Command::Doctor(doctor) => doctor.run(&global.load_and_log()?, out),
             Command::Status(status) => status.run(&global.load_and_log()?, out),
+            Command::Transfers(transfers) => transfers.run(&global.load_and_log()?, out),
             Command::Peers(peers) => peers.run(&global.load_and_log()?, out),
             Command::Diagnose(diagnose) => diagnose.run(&global.load_and_log()?, out),
             Command::Id(id) => id.run(&global.load_and_log()?, out),

@@ -4,7 +4,7 @@ use super::{Failure, failure::Exit};
 use crate::{
     config::Config,
     node::{
-        change_peers,
+        change_peers, change_transfers,
         control::{Client, OpError, Reply, Request},
         ops,
     },
@@ -39,6 +39,10 @@ pub(super) fn perform(
         let message =
             format!("there is no library in {} yet; share a folder with: allibrary add FOLDER", config.data.display());
         return Err(Failure::new(Exit::NotFound, message));
+    }
+    if let Request::Transfers { change, names } = request {
+        change_transfers(config, change, &names)?;
+        return on_reply(Reply::TransfersChanged { change, names });
     }
     let (library, _) = ops::open(config)?;
     // A failure of the output travels beside the operation, which only learns that nobody listens any more.

@@ -99,6 +99,7 @@ const PEERS: RangeInclusive<u32> = 1..=limits::network::PEERS as u32;
 const MB: u64 = 1_000_000;
 const TB: u64 = 1_000_000 * MB;
 
+const HOURS: &str = "hours of the day such as \"22:00-06:00\"; \"\" for any time";
 const RATE: &str = "\"0 B\" for no limit, else \"64 KiB\" to \"100 GB\" (bytes, or with kB, MB, GB, KiB, MiB, GiB)";
 
 fn is_rate(bytes: &Bytes) -> bool {
@@ -181,11 +182,12 @@ pub static KEYS: &[Key] = &[
     key!(Live transfer.upload_slots, "1 to 8 streams", |slots| {
         (1..=limits::transfer::UPLOAD_SLOTS as u32).contains(slots)
     }),
+    key!(Live transfer.hours, HOURS),
     key!(Live scrub.enabled, "true or false"),
     key!(Live scrub.rate, "\"1 kB\" to \"1 GB\" (bytes, or with kB, MB, GB, KiB, MiB, GiB)", |bytes| {
         (Bytes(1_000)..=Bytes(1_000 * MB)).contains(bytes)
     }),
-    key!(Live scrub.hours, "hours of the day such as \"22:00-06:00\"; \"\" for any time"),
+    key!(Live scrub.hours, HOURS),
     key!(Live log.level, "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
 ];
 

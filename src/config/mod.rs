@@ -214,6 +214,8 @@ pub struct Transfer {
     pub download_rate_per_peer: Bytes,
     /// Streams that are sent content at a time.
     pub upload_slots: u32,
+    /// When anything is fetched.
+    pub hours: Hours,
 }
 
 /// Section `scrub`.
@@ -275,6 +277,7 @@ impl Default for Config {
                 download_rate: Bytes(0),
                 download_rate_per_peer: Bytes(0),
                 upload_slots: limits::transfer::UPLOAD_SLOTS as u32,
+                hours: Hours::default(),
             },
             scrub: Scrub { enabled: true, rate: Bytes(1_000_000), hours: Hours::default() },
             log: Log { level: log::LevelFilter::Warn },

@@ -155,6 +155,10 @@ fn wrong_values_are_named_with_place_and_range() {
             "x.toml:2:26: transfer.download_rate_per_peer cannot be 1; allowed: ",
         ),
         ("[transfer]\nupload_slots = 9", "x.toml:2:16: transfer.upload_slots cannot be 9; allowed: 1 to 8 streams"),
+        (
+            "[transfer]\nhours = '7-8'",
+            "x.toml:2:9: transfer.hours cannot be \"7-8\"; allowed: hours of the day such as",
+        ),
         ("[scrub]\nenabled = 'on'", "x.toml:2:11: scrub.enabled cannot be \"on\"; allowed: true or false"),
         ("[scrub]\nrate = '2 GB'", "x.toml:2:8: scrub.rate cannot be \"2 GB\"; allowed: \"1 kB\" to \"1 GB\""),
         ("[scrub]\nhours = '22-6'", "x.toml:2:9: scrub.hours cannot be \"22-6\"; allowed: hours of the day such as"),

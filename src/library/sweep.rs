@@ -97,6 +97,26 @@ impl Library {
         Ok(())
     }
 
+    /// Gives up the downloads of what a collection lists, and deletes what came of them. Those that are under way stay: how
+    /// many.
+    pub fn give_up(&self, key: &CollectionKey) -> Result<usize, LibraryError> {
+        let begun: BTreeSet<ContentId> = self.store.begun().into_iter().collect();
+        let mut busy = 0;
+        if begun.is_empty() || !self.lock().listed.contains_key(key) {
+            return Ok(busy);
+        }
+        for item in self.all_items(key)? {
+            let (item, _) = item?;
+            if begun.contains(&item.id) {
+                match self.store.discard(&item.id) {
+                    Err(StoreError::Busy(_)) => busy += 1,
+                    other => other?,
+                }
+            }
+        }
+        Ok(busy)
+    }
+
     /// Counts that one more is at work on a collection, or one less.
     pub(super) fn count_work(&self, key: &CollectionKey, begins: bool) {
         let mut state = self.lock();

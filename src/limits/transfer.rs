@@ -48,6 +48,13 @@ pub const LIMIT_LOOK_MS: u64 = 100;
 pub const LIMIT_BYTES_S: u64 = 64 * 1024;
 /// What an upload slot needs of a limited rate: twice of what its peer puts up with. With less, slots are not used.
 pub const SLOT_BYTES_S: u64 = 2 * PACE_BYTES * 1000 / PACE_MS;
+/// It is looked this often which hour it is.
+pub const HOURS_LOOK_MS: u64 = 20_000;
+/// Files that are being written when they are cancelled are looked at again after so long, so often: together as long as a write
+/// to a slow card takes.
+pub const CANCEL_LOOK_MS: u64 = 50;
+/// See [`CANCEL_LOOK_MS`].
+pub const CANCEL_LOOKS: u32 = 200;
 /// Nodes that one blob is fetched from at a time.
 pub const SOURCES: usize = 32;
 /// What the plan of a blob of 4 GiB knows of one source.

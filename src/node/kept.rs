@@ -193,7 +193,7 @@ pub(super) fn check_room(lists: &Lists) -> Result<(), OpError> {
 }
 
 /// All of a file, none if there is none.
-fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
@@ -207,7 +207,7 @@ fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Puts the bytes at `path` so that after a power cut there is either what was there before or all of them.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Of a name that no other file's is: lists and cache may be written at the same time.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");

@@ -3,6 +3,7 @@
 //! It may use every part below, and must never know the command line.
 
 pub mod control;
+mod controls;
 mod diagnose;
 mod disks;
 mod exchange;
@@ -26,12 +27,12 @@ use futures::future::join_all;
 use smol::channel::Sender;
 use thiserror::Error;
 
-pub use self::kept::change_peers;
 use self::{
     control::{ControlError, OpError},
     peering::Peering,
     state::State,
 };
+pub use self::{controls::change_transfers, kept::change_peers};
 use crate::{
     config::{Changes, ConfigError},
     kiosk::KioskError,

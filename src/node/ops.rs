@@ -131,9 +131,11 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
             })?;
             told.and_then(|()| verify(library, &[], on_reply))
         }
-        Request::Status | Request::Diagnose { .. } | Request::Peers { .. } | Request::Reload => {
-            Err(OpError::new(FailureKind::Failed, "this is for a running node"))
-        }
+        Request::Status
+        | Request::Diagnose { .. }
+        | Request::Peers { .. }
+        | Request::Transfers { .. }
+        | Request::Reload => Err(OpError::new(FailureKind::Failed, "this is for a running node")),
     }
 }
 
@@ -218,7 +220,7 @@ fn list(library: &Library, folder: &str, on_reply: OnReply<'_>) -> Result<(), Op
     }
 }
 
-fn collection(library: &Library, folder: &str) -> Result<Summary, OpError> {
+pub(super) fn collection(library: &Library, folder: &str) -> Result<Summary, OpError> {
     library.collection(folder).ok_or_else(|| {
         let message = format!("there is no collection {folder:?} here; `allibrary ls` lists those there are");
         OpError::new(FailureKind::NotFound, message)

@@ -182,6 +182,12 @@ impl Peering {
         self.poked.send();
     }
 
+    /// Peers are followed from the beginning, as what is to be fetched has changed.
+    pub(super) fn follow_anew(&self) {
+        self.refollow.store(true, Ordering::Relaxed);
+        self.poked.send();
+    }
+
     /// Changes what is said of peers, at once, and keeps it; blocks until that is on the disk.
     pub(super) fn change(&self, change: PeerChange, peers: &[NodeId]) -> Result<(), OpError> {
         if let Some(damaged) = &self.damaged {

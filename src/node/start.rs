@@ -8,6 +8,7 @@ use smol::channel::bounded;
 use super::{
     Node, NodeError, Page,
     control::{self, OpError},
+    controls::{self, Controls},
     disks, footprint, gossip, judging, kept, ops,
     peering::{self, Peering},
     rebuild::{self, Rebuild},
@@ -22,7 +23,7 @@ use crate::{
     kiosk::{Kiosk, Site},
     library::{
         Library,
-        follow::{Follower, Only, Policy},
+        follow::{Follower, Only, Policy, Wishes},
     },
     network::{self, Network, Started, identity::Keypair, mdns, tls::CipherPolicy},
     peers::{Lists, PeerManager, Source},
@@ -130,6 +131,7 @@ fn run(config: &Config, state: Arc<State>, kiosk: Option<Kiosk>, started: Starte
         smol::spawn(disks::watch(state.library.clone())),
         smol::spawn(rebuild::run(state.clone())),
         smol::spawn(scrub::run(state.clone())),
+        smol::spawn(controls::run(state.clone())),
         smol::spawn(footprint::trim(state.clone())),
         smol::spawn(async move { server.serve(handler).await }),
     ];
@@ -151,7 +153,8 @@ fn new_state(config: &Config, sources: Sources, library: Arc<Library>) -> Result
     let is_lost = library.store().needs_rebuild()?;
     let rebuild = Rebuild::new(is_lost.then(|| library.collections().iter().map(|it| it.items).sum()));
     let me = library.node_id();
-    let follower = Follower::new(library.clone(), policy(config, me));
+    let controls = Controls::load(config);
+    let follower = Follower::new(library.clone(), policy(config, me, controls.wishes()));
     let lists = kept::load_lists(&config.data);
     if let Err(error) = &lists {
         log::error!("{error}");
@@ -163,12 +166,12 @@ fn new_state(config: &Config, sources: Sources, library: Arc<Library>) -> Result
     };
     let manager = PeerManager::new(clock::now(), options, lists, kept::load_memory(&config.data));
     let peering = Peering::new(manager, config.data.clone(), damaged);
-    Ok(Arc::new(State::new(library, follower, peering, rebuild, config, sources)))
+    Ok(Arc::new(State::new(library, follower, peering, rebuild, controls, config, sources)))
 }
 
 /// What is mirrored. A node that mirrors nobody follows itself: from a mirror it may learn of versions that it published before
 /// its own data was lost or set back, and must count on from there.
-pub(super) fn policy(config: &Config, me: NodeId) -> Policy {
+pub(super) fn policy(config: &Config, me: NodeId, wishes: Wishes) -> Policy {
     let mirror = &config.mirror;
     Policy {
         only: match mirror.enabled {
@@ -178,6 +181,7 @@ pub(super) fn policy(config: &Config, me: NodeId) -> Policy {
         max_bytes_per_publisher: mirror.max_bytes_per_publisher.0,
         max_items_per_publisher: mirror.max_items_per_publisher,
         max_collections_per_publisher: mirror.max_collections_per_publisher.into(),
+        wishes,
     }
 }
 

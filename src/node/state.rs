@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     control::{FailureKind, OpError, Reply, Request},
+    controls::Controls,
     diagnose::{self, Facts},
     disks,
     exchange::Answered,
@@ -22,11 +23,11 @@ use super::{
 };
 use crate::{
     clock,
-    config::{self, Bytes, Changes, Config, ConfigError, Sources},
+    config::{self, Bytes, Changes, Config, ConfigError, Hours, Sources},
     content::NodeId,
     library::{Library, follow::Follower},
     limits::transfer::{SLOT_BYTES_S, UPLOAD_SLOTS},
-    status::{Finding, NodeStatus, PeerStatus, StoreStatus},
+    status::{ControlStatus, Finding, NodeStatus, PeerStatus, StoreStatus},
     transfer::{Rates, Uploads},
 };
 
@@ -37,6 +38,7 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     pub(super) rebuild: Rebuild,
     pub(super) scrub: Scrub,
+    pub(super) controls: Controls,
     monitor: Monitor,
     page: OnceLock<SocketAddr>,
     /// What holds now.
@@ -54,6 +56,7 @@ impl State {
         follower: Arc<Follower>,
         peering: Peering,
         rebuild: Rebuild,
+        controls: Controls,
         config: &Config,
         sources: Sources,
     ) -> Self {
@@ -64,6 +67,7 @@ impl State {
             uploads: Uploads::new(UPLOAD_SLOTS),
             rebuild,
             scrub: Scrub::new(&config.scrub),
+            controls,
             monitor: Monitor::new(Path::new("/"), &config.data, &config.mirror.folder, clock::now()),
             page: OnceLock::new(),
             config: Mutex::new(config.clone()),
@@ -72,6 +76,7 @@ impl State {
             started: clock::now(),
         };
         state.set_rates(&config.transfer);
+        state.uploads.set_paused(state.controls.paused());
         state
     }
 
@@ -148,10 +153,11 @@ impl State {
         log::set_max_level(config.log.level);
         if is_of("mirror") {
             self.library.store().set_bounds(config.mirror.reserve.0, config.mirror.quota.0);
-            self.follower.set_policy(start::policy(&config, self.library.node_id()));
+            self.follower.set_policy(start::policy(&config, self.library.node_id(), self.controls.wishes()));
         }
         if is_of("transfer") {
             self.set_rates(&config.transfer);
+            self.set_hours(config.transfer.hours);
         }
         if is_of("scrub") {
             self.scrub.set_config(&config.scrub);
@@ -164,6 +170,18 @@ impl State {
             log::warn!("{} changed as well, and will hold after a restart", changes.restart.join(", "));
         }
         Ok(changes)
+    }
+
+    /// When anything is fetched.
+    pub(super) fn hours(&self) -> Hours {
+        self.config().transfer.hours
+    }
+
+    /// Does as the owner's word and the hour have it from now on.
+    pub(super) fn apply_controls(&self) {
+        self.uploads.set_paused(self.controls.paused());
+        self.follower.set_policy(start::policy(&self.config(), self.library.node_id(), self.controls.wishes()));
+        self.peering.follow_anew();
     }
 
     /// Keeps to these rates from now on.
@@ -187,8 +205,15 @@ impl State {
         let mut notices: Vec<_> = self.rebuild.notice().into_iter().collect();
         notices.extend(disks::notices(&self.library));
         notices.extend(self.peering.notices());
+        notices.extend(self.controls.notices());
         notices.extend(self.follower.notices());
         notices.extend(scrub::notices(self.library.store()));
+        let mut transfers = self.follower.transfers(clock::now());
+        let controls = ControlStatus {
+            upload_rate: config.transfer.upload_rate.0,
+            download_rate: config.transfer.download_rate.0,
+            ..self.controls.status(&self.library, &mut transfers)
+        };
         NodeStatus {
             node: self.library.node_id().to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -196,7 +221,8 @@ impl State {
             pages: self.page().map(page_addresses).unwrap_or_default(),
             listen: self.peering.listen(),
             peers: self.peering.peers(),
-            transfers: self.follower.transfers(clock::now()),
+            transfers,
+            controls,
             store: StoreStatus {
                 collections: self.library.collections().len() as u64,
                 blobs: totals.blobs,
@@ -243,6 +269,10 @@ impl State {
             Request::Peers { change, peers } => {
                 self.peering.change(change, &ops::peer_ids(&peers)?)?;
                 on_reply(Reply::PeersChanged { change, peers })
+            }
+            Request::Transfers { change, names } => {
+                self.change_transfers(change, &names)?;
+                on_reply(Reply::TransfersChanged { change, names })
             }
             Request::List { .. } | Request::Get { .. } | Request::Verify { .. } => {
                 ops::perform(&self.library, request, on_reply)

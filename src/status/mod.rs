@@ -2,6 +2,10 @@
 //!
 //! It may use the ground alone. The types are the `--json` output of the program: fields are only ever added.
 
+mod transfer;
+
+pub use transfer::{ControlStatus, TransferPriority, TransferState, TransferStatus};
+
 use serde::{Deserialize, Serialize};
 
 /// A whole node at one moment.
@@ -21,6 +25,9 @@ pub struct NodeStatus {
     pub peers: Vec<PeerStatus>,
     /// Every transfer under way.
     pub transfers: Vec<TransferStatus>,
+    /// What of them waits, and why.
+    #[serde(default)]
+    pub controls: ControlStatus,
     /// What the node keeps.
     pub store: StoreStatus,
     /// Checking of what it keeps.
@@ -259,29 +266,6 @@ pub enum PeerState {
     Disconnected,
     /// Given up until it is heard of again.
     Failed,
-}
-
-/// One collection on its way here.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TransferStatus {
-    /// The collection's name.
-    pub collection: String,
-    /// The peer that it comes from.
-    pub peer: String,
-    /// What is being fetched right now.
-    pub item: Option<String>,
-    /// Items complete and verified, of `items_total`.
-    pub items_done: u64,
-    /// See `items_done`.
-    pub items_total: u64,
-    /// Bytes received, verified and kept, of `bytes_total`.
-    pub bytes_done: u64,
-    /// See `bytes_done`.
-    pub bytes_total: u64,
-    /// Verified bytes per second, smoothed over some seconds.
-    pub rate_bytes_s: u64,
-    /// Seconds to the end at this rate.
-    pub remaining_s: Option<u64>,
 }
 
 /// What the store holds.

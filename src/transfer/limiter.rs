@@ -92,6 +92,13 @@ impl Meter {
 }
 
 impl Pace {
+    /// The stream gets more or less of a limited rate than others, from now on.
+    pub fn set_priority(&mut self, priority: Priority) {
+        if let Some(meter) = &mut self.meter {
+            meter.flow.set_priority(priority);
+        }
+    }
+
     /// Whether there are limits now.
     fn is_limited(&self) -> bool {
         self.meter.as_ref().is_some_and(Meter::is_on)

@@ -37,6 +37,7 @@ pub use pace::Pace;
 pub use places::Places;
 pub use rate::Rate;
 pub use serve::{ServeError, ServeStats, serve};
+pub use slots::Paused;
 pub use small::{SmallOutcome, SmallWant, fetch_small};
 pub use swarm::Swarm;
 pub use throttle::{Priority, Rates};

@@ -17,10 +17,26 @@ use crate::{
     },
 };
 
+/// Who gets no slot for now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paused {
+    /// Everybody.
+    pub all: bool,
+    /// These, if not.
+    pub peers: BTreeSet<NodeId>,
+}
+
+impl Paused {
+    fn is(&self, peer: &NodeId) -> bool {
+        self.all || self.peers.contains(peer)
+    }
+}
+
 /// The slots of a node.
 #[derive(Debug)]
 pub struct Slots {
     count: usize,
+    paused: Paused,
     /// How many each peer has, of those who have any.
     held: BTreeMap<NodeId, usize>,
     /// Who was refused, and when last: each once, the first one first.
@@ -30,7 +46,7 @@ pub struct Slots {
 impl Slots {
     /// So many.
     pub fn new(count: usize) -> Self {
-        Self { count, held: BTreeMap::new(), waiting: VecDeque::new() }
+        Self { count, paused: Paused::default(), held: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
     /// So many from now on; with fewer, what is taken ends by itself.
@@ -38,8 +54,17 @@ impl Slots {
         self.count = count;
     }
 
+    /// These get none from now on, and what they have is over.
+    pub fn set_paused(&mut self, paused: Paused) {
+        self.waiting.retain(|(peer, _)| !paused.is(peer));
+        self.paused = paused;
+    }
+
     /// Takes a slot for a stream of this peer if it is its turn; else it waits for it.
     pub fn take(&mut self, now: Instant, peer: NodeId) -> bool {
+        if self.paused.is(&peer) {
+            return false;
+        }
         let ahead = self.in_need(now).iter().take_while(|waiting| **waiting != peer).count();
         if self.free() > ahead {
             *self.held.entry(peer).or_default() += 1;
@@ -57,7 +82,7 @@ impl Slots {
 
     /// The same for a peer that gets one only while others leave more than half of them, and whom nobody waits for.
     pub fn take_spare(&mut self, now: Instant, peer: NodeId) -> bool {
-        let is_spare = self.taken() < self.count / 2 && self.in_need(now).is_empty();
+        let is_spare = !self.paused.is(&peer) && self.taken() < self.count / 2 && self.in_need(now).is_empty();
         if is_spare {
             *self.held.entry(peer).or_default() += 1;
         }
@@ -76,7 +101,7 @@ impl Slots {
 
     /// Whether a peer should give back a slot that it took at this time.
     pub fn is_over(&mut self, now: Instant, peer: NodeId, taken: Instant) -> bool {
-        if self.taken() > self.count {
+        if self.paused.is(&peer) || self.taken() > self.count {
             return true;
         }
         let in_need = self.in_need(now).iter().filter(|waiting| **waiting != peer).count();
@@ -212,6 +237,22 @@ mod tests {
         let later = now + Duration::from_millis(SLOT_WAIT_MS);
         assert!(slots.take(later, peer(3)));
         assert!(slots.waiting.is_empty() && slots.held.len() == 1);
+    }
+
+    #[test]
+    fn who_is_paused_gets_none_and_gives_back_what_it_has() {
+        let (mut slots, now) = (Slots::new(2), clock::now());
+        assert!(slots.take(now, peer(1)) && slots.take(now, peer(2)) && !slots.take(now, peer(3)));
+        slots.set_paused(Paused { all: false, peers: [peer(1), peer(3)].into() });
+        assert!(slots.is_over(now, peer(1), now) && !slots.is_over(now, peer(2), now));
+        slots.give_back(peer(1));
+        assert!(!slots.take(now, peer(1)) && !slots.take_spare(now, peer(3)));
+        assert!(slots.take(now, peer(4)), "nobody who is paused is waited for");
+        slots.set_paused(Paused { all: true, peers: BTreeSet::new() });
+        assert!(slots.is_over(now, peer(2), now));
+        slots.set_paused(Paused::default());
+        slots.give_back(peer(2));
+        assert!(slots.take(now, peer(3)));
     }
 
     #[test]

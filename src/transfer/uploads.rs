@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     limiter::{Limiter, Meter},
-    slots::Slots,
+    slots::{Paused, Slots},
     throttle::Priority,
 };
 use crate::{clock, content::NodeId};
@@ -79,6 +79,11 @@ impl Uploads {
     /// So many slots from now on.
     pub fn set_slots(&self, slots: usize) {
         self.shared.slots().set_count(slots);
+    }
+
+    /// These peers are sent nothing from now on: what was begun is sent to the end of the answer.
+    pub fn set_paused(&self, paused: Paused) {
+        self.shared.slots().set_paused(paused);
     }
 
     /// What bounds the rate of all that is sent.

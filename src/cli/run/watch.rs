@@ -184,7 +184,7 @@ mod tests {
             bytes_done,
             bytes_total: 1000,
             rate_bytes_s: 10,
-            remaining_s: None,
+            ..TransferStatus::default()
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::status::{
     Cause, Finding, NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, SystemStatus,
-    TransferStatus,
+    TransferState, TransferStatus,
 };
 
 /// Seconds between two looks at the status.
@@ -25,6 +25,10 @@ pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
             h2 { "Transfers" }
             @if node.transfers.is_empty() { p.note { "Nothing is being fetched." } }
             @for one in &node.transfers { (transfer(one)) }
+            @for one in &node.controls.collections { (waiting(one)) }
+            @for (what, rate) in [("fetched", node.controls.download_rate), ("sent", node.controls.upload_rate)] {
+                @if rate > 0 { p.note { "At most " (size(rate)) " are " (what) " in a second." } }
+            }
         }
         section {
             h2 { "Other nodes" }
@@ -101,6 +105,17 @@ fn notice(notice: &Notice) -> Markup {
         NoticeLevel::Error => ("error", "Problem"),
     };
     html! { p.notice.(class) role="status" { strong { (word) ": " } (notice.text) } }
+}
+
+/// A collection that waits by the owner's word.
+fn waiting(one: &TransferStatus) -> Markup {
+    let state = match one.state {
+        TransferState::Going => return html! {},
+        TransferState::Paused => "paused",
+        TransferState::Cancelled => "cancelled",
+    };
+    let here = (grouped(one.items_done), count(one.items_total, "title"));
+    html! { p { strong { (foreign(&one.collection, "")) } " – " (state) ", " (here.0) " of " (here.1) " are here" } }
 }
 
 fn transfer(one: &TransferStatus) -> Markup {

@@ -51,6 +51,7 @@ pub(super) async fn run<C: Connect>(
         peer,
         lane,
         stream: None,
+        priority: Priority::Normal,
         fetched: false,
         again: false,
         full: None,
@@ -71,7 +72,7 @@ pub(super) async fn run<C: Connect>(
         }
         (runner.fetched, runner.again, runner.full, runner.unkept, runner.idle) = (false, false, None, None, None);
         let states = runner.states();
-        let keys: Vec<CollectionKey> = states.keys().copied().collect();
+        let keys = follower.policy().in_order(states.keys());
         let stop = runner.pass(&keys).await;
         if stop.is_ok() && !runner.again {
             runner.unmark().await;
@@ -137,6 +138,8 @@ pub(super) struct Runner<'a, C: Connect> {
     pub(super) peer: &'a Peer<C>,
     lane: Lane,
     pub(super) stream: Option<(C::Stream, Pace)>,
+    /// Of what is being fetched.
+    priority: Priority,
     /// Whether this pass kept anything.
     fetched: bool,
     /// Whether this pass left something out that the peer may have later.
@@ -185,6 +188,7 @@ impl<C: Connect> Runner<'_, C> {
             self.full = full.or(self.full);
             let Some(summary) = collection else { return Ok(()) };
             let handle = self.handle(&summary);
+            self.priority = self.follower.policy().priority(&summary.key);
             self.mark(summary.key).await?;
             let items: Vec<Item> = wants.iter().map(|want| want.item.clone()).collect();
             let wants = self.make_way(&summary, wants).await?;
@@ -243,18 +247,18 @@ impl<C: Connect> Runner<'_, C> {
     }
 
     pub(super) async fn stream(&mut self) -> Result<(C::Stream, Pace), Stop> {
-        match self.stream.take() {
-            Some(stream) => Ok(stream),
+        let (stream, mut pace) = match self.stream.take() {
+            Some(stream) => stream,
             None => match self.peer.connect.open(self.peer.node, blob::PROTOCOL).await {
-                Ok(stream) => {
-                    Ok((stream, Pace::limited(self.follower.limiter.meter(self.peer.node, Priority::Normal))))
-                }
+                Ok(stream) => (stream, Pace::limited(self.follower.limiter.meter(self.peer.node, self.priority))),
                 Err(error) => {
                     log::info!("no stream to peer {}: {error}", self.peer.node);
-                    Err(Stop::Stream)
+                    return Err(Stop::Stream);
                 }
             },
-        }
+        };
+        pace.set_priority(self.priority);
+        Ok((stream, pace))
     }
 
     async fn fetch_small(&mut self, key: &CollectionKey, wants: Vec<Want>, handle: &Arc<Handle>) -> Result<(), Stop> {

@@ -19,7 +19,7 @@ mod swarms;
 mod sync;
 
 pub use deeds::{Deed, Deeds};
-pub use policy::{Only, Policy};
+pub use policy::{Only, Policy, Wishes};
 
 use std::{
     future::Future,

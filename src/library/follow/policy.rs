@@ -1,8 +1,14 @@
 //! What a mirror takes, and how much of it. Pure.
 
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
 use crate::{
     content::{CollectionKey, NodeId},
     library::Summary,
+    transfer::Priority,
 };
 
 /// What is mirrored, and the bounds that keep a stranger from filling the disk.
@@ -16,6 +22,17 @@ pub struct Policy {
     pub max_items_per_publisher: u64,
     /// Collections of one publisher.
     pub max_collections_per_publisher: u64,
+    /// What was said of single collections.
+    pub wishes: Wishes,
+}
+
+/// What the owner said of single collections.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Those of which nothing is fetched for now.
+    pub held_back: BTreeSet<CollectionKey>,
+    /// Those that come before or after others.
+    pub priorities: BTreeMap<CollectionKey, Priority>,
 }
 
 /// Something that is mirrored.
@@ -30,11 +47,23 @@ pub enum Only {
 impl Policy {
     /// Whether a collection of this name is mirrored.
     pub(super) fn wants(&self, key: &CollectionKey, name: &str) -> bool {
-        self.only.is_empty()
-            || self.only.iter().any(|only| match only {
-                Only::Collection(wanted) => wanted == name || *wanted == key.id.to_string(),
-                Only::Publisher(node) => *node == key.publisher,
-            })
+        let is_among = |only: &Only| match only {
+            Only::Collection(wanted) => wanted == name || *wanted == key.id.to_string(),
+            Only::Publisher(node) => *node == key.publisher,
+        };
+        !self.wishes.held_back.contains(key) && (self.only.is_empty() || self.only.iter().any(is_among))
+    }
+
+    /// Before which others a collection is fetched.
+    pub(super) fn priority(&self, key: &CollectionKey) -> Priority {
+        self.wishes.priorities.get(key).copied().unwrap_or_default()
+    }
+
+    /// Collections in the order in which they are fetched.
+    pub(super) fn in_order<'a>(&self, keys: impl Iterator<Item = &'a CollectionKey>) -> Vec<CollectionKey> {
+        let mut keys: Vec<_> = keys.copied().collect();
+        keys.sort_by_key(|key| Reverse(self.priority(key)));
+        keys
     }
 
     /// Whether a collection is mirrored, if it has the right name.
@@ -82,6 +111,7 @@ mod tests {
             max_bytes_per_publisher: 1,
             max_items_per_publisher: 1,
             max_collections_per_publisher: 1,
+            wishes: Wishes::default(),
         };
         let key = |publisher| CollectionKey { publisher: NodeId([publisher; 32]), id: CollectionId([1; 16]) };
         assert!(policy(Vec::new()).may_want(&key(1)));
@@ -89,5 +119,24 @@ mod tests {
         assert!(one.may_want(&key(1)) && !one.may_want(&key(2)));
         let named = policy(vec![Only::Publisher(NodeId([1; 32])), Only::Collection("Books".into())]);
         assert!(named.may_want(&key(2)));
+    }
+
+    #[test]
+    fn what_is_held_back_is_not_wanted_and_what_is_important_comes_first() {
+        let key = |number| CollectionKey { publisher: NodeId([number; 32]), id: CollectionId([1; 16]) };
+        let wishes = Wishes {
+            held_back: [key(2)].into(),
+            priorities: [(key(1), Priority::Low), (key(4), Priority::High)].into(),
+        };
+        let policy = Policy {
+            only: Vec::new(),
+            max_bytes_per_publisher: 1,
+            max_items_per_publisher: 1,
+            max_collections_per_publisher: 1,
+            wishes,
+        };
+        assert!(policy.wants(&key(1), "x") && !policy.wants(&key(2), "x"));
+        let keys = [key(1), key(2), key(3), key(4)];
+        assert_eq!(policy.in_order(keys.iter()), [key(4), key(2), key(3), key(1)]);
     }
 }

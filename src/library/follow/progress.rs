@@ -69,7 +69,9 @@ impl Transfers {
                     bytes_done: summary.held_bytes + transfer.partial_bytes,
                     bytes_total: summary.bytes,
                     rate_bytes_s: rate,
-                    remaining_s: None,
+                    folder: summary.folder,
+                    id: transfer.collection.id.to_string(),
+                    ..TransferStatus::default()
                 };
                 all.push((transfer.peer, transfer.collection, status));
             }

@@ -55,6 +55,8 @@ pub enum Request {
     Diagnose { peer: Option<String> },
     /// Change what is said of peers, named by their ids.
     Peers { change: PeerChange, peers: Vec<String> },
+    /// Change what is transferred: of collections, named by their folders, of peers, named by their ids, or of everything.
+    Transfers { change: TransferChange, names: Vec<String> },
     /// Read the configuration again.
     Reload,
 }
@@ -62,7 +64,10 @@ pub enum Request {
 impl Request {
     /// Whether it takes but a moment; the others wait for each other.
     pub fn is_quick(&self) -> bool {
-        matches!(self, Self::Status | Self::Diagnose { .. } | Self::Peers { .. } | Self::Reload)
+        matches!(
+            self,
+            Self::Status | Self::Diagnose { .. } | Self::Peers { .. } | Self::Transfers { .. } | Self::Reload
+        )
     }
 }
 
@@ -80,6 +85,24 @@ pub enum PeerChange {
     Lock,
     /// What they have done is forgotten.
     Pardon,
+}
+
+/// What can be said of transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferChange {
+    /// Nothing more is fetched, or sent, until it is resumed. What has come stays.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// The same as a pause, and what has come of files that are not complete is deleted.
+    Cancel,
+    /// It comes before others.
+    High,
+    /// It comes neither before nor after others.
+    Normal,
+    /// Others come before it.
+    Low,
 }
 
 /// What a client is told.
@@ -149,6 +172,8 @@ pub enum Reply {
     Finding(Finding),
     /// What was said of these peers holds now.
     PeersChanged { change: PeerChange, peers: Vec<String> },
+    /// What was said of these transfers holds now; of all, if none is named.
+    TransfersChanged { change: TransferChange, names: Vec<String> },
     /// The configuration was read again: these keys have changed and hold, or wait for a restart.
     Reloaded { live: Vec<String>, restart: Vec<String> },
     /// All was done.

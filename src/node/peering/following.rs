@@ -61,6 +61,10 @@ impl Following {
 async fn follow(state: Arc<State>, node: NodeId, connector: Connector) {
     // What is here and not found yet would be fetched.
     state.rebuild.over().await;
+    if !state.controls.may_fetch_from(&node) {
+        // When that changes all are followed anew.
+        return;
+    }
     let mut pause = FOLLOW_AGAIN;
     loop {
         let end = follow::follow_peer(state.follower.clone(), node, connector.clone()).await;

@@ -132,6 +132,7 @@ fn policy() -> Policy {
         max_bytes_per_publisher: many,
         max_items_per_publisher: many,
         max_collections_per_publisher: many,
+        wishes: Wishes::default(),
     }
 }
 
