@@ -313,6 +313,8 @@ pub mod kiosk {
     pub const SHUTDOWN_MS: u64 = 700;
     /// Bytes of a file that are handed to a connection at a time.
     pub const FRAME_BYTES: usize = 16 * 1024;
+    /// Whoever is sent more of a file is a reader whom mirroring makes way for.
+    pub const READER_BYTES: u64 = 256 * 1024;
 }
 
 /// The configuration.

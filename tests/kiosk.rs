@@ -321,6 +321,7 @@ fn taken_ports() {
         status: Arc::new(NodeStatus::default),
         name: String::new(),
         local_name: None,
+        readers: allibrary::kiosk::Readers::new(|_| {}),
     };
     let folder = tempfile::tempdir().unwrap();
     let options = allibrary::store::Options::default();

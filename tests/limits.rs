@@ -5,6 +5,8 @@ mod support;
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -195,6 +197,37 @@ fn a_pause_stops_bytes_and_nothing_is_fetched_again() {
     let received = nodes.lan.hosts[1].bytes()[0];
     let most = size + size * HEADS / 100 + 4 * MIB as u64;
     assert!(received < most, "{received} bytes received of a film of {size}");
+}
+
+#[test]
+fn a_reader_goes_before_what_is_copied() {
+    let nodes = Nodes::new(2);
+    let [publisher, place] = [0, 1].map(|host| nodes.place(host));
+    let (_, film) = share(&nodes, &publisher, "Films", 96 * MIB);
+    share(&nodes, &place, "Own", 32 * MIB);
+    let _publisher = publisher.start(&[]);
+    configure(&place, "download_rate = '4 MB'\nrate_beside_readers = '400 kB'");
+    let mut mirror = place.start(&["--mirror"]);
+    let status = mirror.wait_for("the transfer", |status| done(status) > 4 * MIB as u64);
+    let page: SocketAddr = {
+        let url = status["pages"][0].as_str().unwrap();
+        url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
+    };
+    // Somebody who begins to read, and takes his time.
+    let host = &nodes.lan.hosts[1];
+    let mut reader = host.thread(move || TcpStream::connect(page).unwrap()).join().unwrap();
+    write!(reader, "GET /c/Own/film.webm HTTP/1.1\r\nHost: {page}\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    reader.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    settle(&mut mirror, 400_000);
+    let [[received, _]] = measure([host]);
+    assert_near(received, 400_000);
+    drop(reader);
+    mirror.wait_for("a higher rate", |status| status["transfers"][0]["rate_bytes_s"].as_u64() > Some(1_000_000));
+    reconfigure(&place, "");
+    mirror.wait_for_blobs(2);
+    assert_complete(&mut mirror, &[("Films", &film)]);
 }
 
 fn half_files(data: &Path) -> usize {

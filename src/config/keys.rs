@@ -179,6 +179,7 @@ pub static KEYS: &[Key] = &[
     key!(Live transfer.upload_rate_per_peer, RATE, is_rate),
     key!(Live transfer.download_rate, RATE, is_rate),
     key!(Live transfer.download_rate_per_peer, RATE, is_rate),
+    key!(Live transfer.rate_beside_readers, RATE, is_rate),
     key!(Live transfer.upload_slots, "1 to 8 streams", |slots| {
         (1..=limits::transfer::UPLOAD_SLOTS as u32).contains(slots)
     }),

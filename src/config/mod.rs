@@ -212,6 +212,8 @@ pub struct Transfer {
     pub download_rate: Bytes,
     /// What is fetched from one peer at most.
     pub download_rate_per_peer: Bytes,
+    /// What is sent at most, and fetched, while the page sends somebody a file.
+    pub rate_beside_readers: Bytes,
     /// Streams that are sent content at a time.
     pub upload_slots: u32,
     /// When anything is fetched.
@@ -276,6 +278,7 @@ impl Default for Config {
                 upload_rate_per_peer: Bytes(0),
                 download_rate: Bytes(0),
                 download_rate_per_peer: Bytes(0),
+                rate_beside_readers: Bytes(1_000_000),
                 upload_slots: limits::transfer::UPLOAD_SLOTS as u32,
                 hours: Hours::default(),
             },

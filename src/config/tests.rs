@@ -154,6 +154,10 @@ fn wrong_values_are_named_with_place_and_range() {
             "[transfer]\ndownload_rate_per_peer = 1",
             "x.toml:2:26: transfer.download_rate_per_peer cannot be 1; allowed: ",
         ),
+        (
+            "[transfer]\nrate_beside_readers = 'x'",
+            "x.toml:2:23: transfer.rate_beside_readers cannot be \"x\"; allowed: ",
+        ),
         ("[transfer]\nupload_slots = 9", "x.toml:2:16: transfer.upload_slots cannot be 9; allowed: 1 to 8 streams"),
         (
             "[transfer]\nhours = '7-8'",

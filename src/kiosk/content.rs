@@ -11,13 +11,14 @@ use hyper::{
 };
 
 use super::{
-    address,
-    body::{Body, FileBody},
+    Site, address,
+    body::{Body, FileBody, Read},
     media,
     pages::Failure,
     range::{self, Answer},
+    readers::Reader,
 };
-use crate::{library::Entry, store::Store};
+use crate::{library::Entry, limits::kiosk::READER_BYTES, store::Store};
 
 /// Books keep their styles, pictures and films, all from this node. Nothing of them runs, sends forms or loads anything from
 /// elsewhere. `allow-same-origin` lets a book load its own fonts and pictures; without `allow-scripts` it gives nothing away.
@@ -31,7 +32,7 @@ const PDF: &str = "frame-ancestors 'self'";
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// The answer to a GET or HEAD for the item's bytes. Blocks.
-pub fn content(store: &Store, entry: &Entry, request: &Parts) -> Result<Response<Body>, Failure> {
+pub fn content(site: &Site, entry: &Entry, request: &Parts) -> Result<Response<Body>, Failure> {
     let item = &entry.item;
     if !entry.held {
         return Err(if entry.fault.is_some() { Failure::Damaged } else { Failure::NotHere });
@@ -67,7 +68,9 @@ pub fn content(store: &Store, entry: &Entry, request: &Parts) -> Result<Response
     let body = if range.is_empty() || request.method == Method::HEAD {
         Body::Whole(Bytes::new())
     } else {
-        Body::File(FileBody::open(reader(store, entry)?, range).map_err(|_| Failure::Damaged)?)
+        let reader = (range.end - range.start > READER_BYTES).then(|| site.readers.enter());
+        let read = read(site.library.store(), entry, reader)?;
+        Body::File(FileBody::open(read, range).map_err(|_| Failure::Damaged)?)
     };
     response.body(body).map_err(|error| {
         log::error!("no response for {}: {error}", item.path);
@@ -75,8 +78,8 @@ pub fn content(store: &Store, entry: &Entry, request: &Parts) -> Result<Response
     })
 }
 
-/// Reads the verified bytes of an item. Says in the log what is wrong with it.
-fn reader(store: &Store, entry: &Entry) -> Result<super::body::Read, Failure> {
+/// Reads the verified bytes of an item, for this reader. Says in the log what is wrong with it.
+fn read(store: &Store, entry: &Entry, reader: Option<Reader>) -> Result<Read, Failure> {
     let (path, size) = (entry.item.path.clone(), entry.item.size);
     let mut blob = store.blob(&entry.item.id).map_err(|error| {
         log::error!("{path} can't be read: {error}");
@@ -87,6 +90,8 @@ fn reader(store: &Store, entry: &Entry) -> Result<super::body::Read, Failure> {
         return Err(Failure::Damaged);
     }
     Ok(Box::new(move |range| {
+        // It is one until the body is dropped.
+        let _ = &reader;
         blob.read(range).map_err(|error| {
             log::error!("{path} can't be read: {error}");
             io::Error::other(error)

@@ -11,8 +11,11 @@ mod host;
 mod media;
 mod pages;
 mod range;
+mod readers;
 mod route;
 mod server;
+
+pub use readers::Readers;
 
 use std::{
     future::Future,
@@ -45,6 +48,8 @@ pub struct Site {
     pub name: String,
     /// The node's name on the network, `.local` included, if it has one.
     pub local_name: Option<String>,
+    /// Those who are being sent more than [`READER_BYTES`](crate::limits::kiosk::READER_BYTES) of a file.
+    pub readers: Readers,
 }
 
 /// A page that listens.

@@ -170,11 +170,11 @@ fn file(site: &Site, params: &Params<'_, '_>, request: &Parts) -> Result<Respons
     let (collection, path) = place(site, params)?;
     let is_folder = path.is_empty() || path.ends_with('/');
     if !is_folder && let Some(entry) = entry(site, &collection, &path)? {
-        return content(site.library.store(), &entry, request);
+        return content(site, &entry, request);
     }
     let slash = if is_folder { "" } else { "/" };
     match entry(site, &collection, &format!("{path}{slash}index.html"))? {
-        Some(index) if is_folder => content(site.library.store(), &index, request),
+        Some(index) if is_folder => content(site, &index, request),
         Some(_) => Ok(redirect(&address::item_url("/c", &collection.folder, &format!("{path}/")))),
         None if path.is_empty() => Ok(redirect(&format!("/collection/{}", address::encode(&collection.folder)))),
         None => Err(Failure::NotFound),

@@ -20,7 +20,7 @@ use crate::{
     clock,
     config::{Ciphers, Config, Sources},
     content::NodeId,
-    kiosk::{Kiosk, Site},
+    kiosk::{Kiosk, Readers, Site},
     library::{
         Library,
         follow::{Follower, Only, Policy, Wishes},
@@ -194,12 +194,13 @@ fn open_page(config: &Config, state: &Arc<State>) -> Result<Option<Kiosk>, NodeE
     if !config.kiosk.enabled {
         return Ok(None);
     }
-    let status = state.clone();
+    let (status, readers) = (state.clone(), state.clone());
     let site = Site {
         library: state.library.clone(),
         status: Arc::new(move || status.status()),
         name: config.name.clone(),
         local_name: config.network.mdns.then(|| mdns::local_name(state.library.node_id())),
+        readers: Readers::new(move |is_any| readers.set_reading(is_any)),
     };
     let kiosk = Kiosk::bind(config.kiosk.listen, config.is_explicit("kiosk.listen"), site)?;
     state.set_page(kiosk.address());

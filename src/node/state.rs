@@ -4,7 +4,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroU64,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -39,6 +42,8 @@ pub(super) struct State {
     pub(super) rebuild: Rebuild,
     pub(super) scrub: Scrub,
     pub(super) controls: Controls,
+    /// Whether the page sends somebody a file.
+    is_reading: AtomicBool,
     monitor: Monitor,
     page: OnceLock<SocketAddr>,
     /// What holds now.
@@ -68,6 +73,7 @@ impl State {
             rebuild,
             scrub: Scrub::new(&config.scrub),
             controls,
+            is_reading: AtomicBool::new(false),
             monitor: Monitor::new(Path::new("/"), &config.data, &config.mirror.folder, clock::now()),
             page: OnceLock::new(),
             config: Mutex::new(config.clone()),
@@ -184,10 +190,17 @@ impl State {
         self.peering.follow_anew();
     }
 
+    /// The page has begun to send somebody a file, or sends nothing to anybody any more.
+    pub(super) fn set_reading(&self, is_reading: bool) {
+        self.is_reading.store(is_reading, Relaxed);
+        self.set_rates(&self.config().transfer);
+    }
+
     /// Keeps to these rates from now on.
     fn set_rates(&self, transfer: &config::Transfer) {
+        let beside = Some(transfer.rate_beside_readers).filter(|_| self.is_reading.load(Relaxed));
         let rates = |total: Bytes, per_peer: Bytes| Rates {
-            total: NonZeroU64::new(total.0),
+            total: [Some(total), beside].into_iter().flatten().filter_map(|rate| NonZeroU64::new(rate.0)).min(),
             per_peer: NonZeroU64::new(per_peer.0),
         };
         let enough_for = match transfer.upload_rate.0 {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use allibrary::{
-    kiosk::{Kiosk, Site},
+    kiosk::{Kiosk, Readers, Site},
     library::{AddRequest, Library},
     status::NodeStatus,
     store::{Options, Store},
@@ -50,6 +50,7 @@ pub fn start(files: &[(&str, &[u8])], status: NodeStatus) -> Running {
         status: Arc::new(move || status.clone()),
         name: "School library".to_owned(),
         local_name: Some("library-7.local".to_owned()),
+        readers: Readers::new(|_| {}),
     };
     let kiosk = Kiosk::bind(([127, 0, 0, 1], 0).into(), true, site).unwrap();
     let address = kiosk.address();
