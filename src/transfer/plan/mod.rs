@@ -7,7 +7,8 @@
 //!   sends everything once before it sends anything twice. Where nothing is rarer than the rest, all is fetched in order.
 //! - **A reader who waits** comes before that, from the position on where he is.
 //! - **A source is asked for as much as it sends within half a second** ([`AHEAD_MS`](crate::limits::transfer::AHEAD_MS)), as
-//!   it was measured: enough to keep a long way busy, and not so much that all wait for a slow one at the end.
+//!   it was measured: enough to keep a long way busy. Towards the end it is asked for its share of what is left, so that all
+//!   sources are done at the same time.
 //! - **What a source does not send in time is asked of others**: when it fails at once, when it falls silent after
 //!   [`OVERTAKE_MS`](crate::limits::transfer::OVERTAKE_MS) or what its speed makes of it. When nothing else is left to ask for,
 //!   faster sources are asked for what slow ones still owe: one range of each at most comes twice.
@@ -17,6 +18,7 @@
 //! sources take a bit for each group (16 bytes for 8 MiB), and 24 KiB.
 
 mod announce;
+mod choice;
 mod picked;
 mod pieces;
 mod ranges;
@@ -26,7 +28,6 @@ mod speed;
 use std::{collections::BTreeMap, ops, time::Instant};
 
 pub(super) use announce::{announce, next_data};
-use picked::Picked;
 use pieces::Pieces;
 pub use ranges::{groups_in, messages, range_of};
 use source::Source;
@@ -36,13 +37,10 @@ use crate::{
     groups::Groups,
     limits::{
         GROUP_BYTES,
-        transfer::{READ_AHEAD_BYTES, READERS, SOURCES},
-        wire::{DATA_BYTES, RANGES_PER_REQUEST},
+        transfer::{READERS, SOURCES},
     },
     wire::blob::{Range, Ranges},
 };
-
-const DATA_GROUPS: u64 = DATA_BYTES / GROUP_BYTES;
 
 /// A node by a number that is the same wherever the node is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +56,8 @@ impl From<NodeId> for SourceId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "what is to be asked is asked at once, never kept")]
 pub enum Next {
-    /// These ranges: whole groups, ascending, apart, at most [`REQUEST_BYTES`](crate::limits::transfer::REQUEST_BYTES) of them. Look again for more.
+    /// These ranges: whole groups, ascending, apart, at most
+    /// [`REQUEST_BYTES`](crate::limits::transfer::REQUEST_BYTES) of them. Look again for more.
     Ask(Ranges),
     /// Nothing. Look again after anything has happened to the plan, and at this time, when another source may have been silent
     /// for too long.
@@ -204,7 +203,7 @@ impl Plan {
     }
 
     /// Where readers wait, as positions in the blob, instead of those of whom it was said before. What comes after them is
-    /// fetched before everything else, [`READ_AHEAD_BYTES`] of it. [`READERS`] count.
+    /// fetched before everything else, [`READ_AHEAD_BYTES`](crate::limits::transfer::READ_AHEAD_BYTES) of it. [`READERS`] count.
     pub fn want(&mut self, positions: &[u64]) {
         self.readers = positions.iter().take(READERS).map(|at| at / GROUP_BYTES).collect();
     }
@@ -236,7 +235,7 @@ impl Plan {
         }
         self.overtake(now);
         let Some(it) = self.sources.get(&source) else { return Next::Wait { until: None } };
-        let room = it.room();
+        let room = it.room(self.share(it), self.free.count());
         if room > 0 {
             let mut ranges = self.pick(source, room);
             if ranges.is_empty() {
@@ -252,73 +251,6 @@ impl Plan {
         let others = self.sources.iter().filter(|(id, _)| **id != source);
         let awaited = self.awaited();
         Next::Wait { until: others.filter_map(|(_, other)| self.deadline(other, awaited)).min() }
-    }
-
-    /// Takes what a source shall be asked for from what is free: so many groups at most. Ascending, apart.
-    fn pick(&mut self, source: SourceId, room: u64) -> Vec<ops::Range<u64>> {
-        let mut picked = Picked::new(room);
-        for reader in self.readers.clone() {
-            self.pick_from(source, reader..reader + READ_AHEAD_BYTES / GROUP_BYTES, &mut picked);
-        }
-        let mut before = None;
-        while !picked.is_full()
-            && before.replace(picked.room) != Some(picked.room)
-            && let Some(piece) = self.best_piece(source)
-        {
-            self.pick_from(source, self.pieces.groups(piece), &mut picked);
-        }
-        picked.sorted()
-    }
-
-    fn pick_from(&mut self, source: SourceId, range: ops::Range<u64>, picked: &mut Picked) {
-        let Some(it) = self.sources.get(&source) else { return };
-        let runs: Vec<_> = self.free.shared(&it.has, range).take(RANGES_PER_REQUEST).collect();
-        for run in runs {
-            if let Some(run) = picked.take(run) {
-                self.set_free(run, false);
-            }
-        }
-    }
-
-    /// The piece of which a source shall be asked for something next.
-    fn best_piece(&mut self, source: SourceId) -> Option<usize> {
-        let is_alone = self.sources.len() == 1;
-        let it = self.sources.get_mut(&source)?;
-        #[cfg(test)]
-        (self.steps += 1);
-        while *it.wanted.get(it.first)? == 0 {
-            it.first += 1;
-            #[cfg(test)]
-            (self.steps += 1);
-        }
-        if is_alone {
-            return Some(it.first);
-        }
-        #[cfg(test)]
-        (self.steps += (self.pieces.count() - it.first) as u64);
-        let wanted = (it.first..self.pieces.count()).filter(|piece| it.wanted[*piece] > 0);
-        wanted.min_by_key(|piece| self.pieces.order(*piece))
-    }
-
-    /// Something that is awaited from a slower source, for the time when nothing else is left.
-    fn double(&mut self, source: SourceId) -> Vec<ops::Range<u64>> {
-        let Some(it) = self.sources.get(&source) else { return Vec::new() };
-        if !self.free.is_empty() || it.doubles || it.speed.rate().is_none() {
-            return Vec::new();
-        }
-        let others = self.sources.iter().filter(|(id, other)| **id != source && !other.is_doubled);
-        let slower = others.filter_map(|(id, other)| {
-            // What comes last of what it was asked, and does not come anyway.
-            let new = |range: &ops::Range<u64>| !range.clone().any(|group| it.is_awaited_for(group));
-            let wanted = |range: &ops::Range<u64>| self.missing.shared(&it.has, range.clone()).find(new);
-            let range = other.asked.iter().rev().find_map(wanted)?;
-            let takes = it.speed.time_for(it.asked_groups() + range.end - range.start);
-            (2 * takes < other.remaining()).then(|| (other.remaining(), *id, range))
-        });
-        let Some((_, other, range)) = slower.max_by_key(|(remaining, ..)| *remaining) else { return Vec::new() };
-        self.sources.get_mut(&other).into_iter().for_each(|other| other.is_doubled = true);
-        self.sources.get_mut(&source).into_iter().for_each(|it| it.doubles = true);
-        vec![range]
     }
 
     /// Takes from sources what they were asked, if they have been silent for too long.
@@ -388,6 +320,8 @@ impl Plan {
     }
 }
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
 mod tests;

@@ -2,8 +2,12 @@
 
 use std::ops;
 
-use super::DATA_GROUPS;
-use crate::limits::wire::RANGES_PER_REQUEST;
+use crate::limits::{
+    GROUP_BYTES,
+    wire::{DATA_BYTES, RANGES_PER_REQUEST},
+};
+
+const DATA_GROUPS: u64 = DATA_BYTES / GROUP_BYTES;
 
 /// What one request will ask for.
 pub(super) struct Picked {

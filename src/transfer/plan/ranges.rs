@@ -2,10 +2,7 @@
 
 use std::ops;
 
-use crate::{
-    groups::Groups,
-    wire::blob::{Range, Ranges},
-};
+use crate::{groups::Groups, wire::blob::Range};
 
 /// The groups of a blob that lie in a range which somebody sent: whatever it says, they are groups of that blob.
 pub fn groups_in(of: &Groups, range: &Range) -> ops::Range<u64> {
@@ -20,10 +17,10 @@ pub fn range_of(of: &Groups, groups: &ops::Range<u64>) -> Range {
 
 /// What is in a set, in as many messages as that takes: of the whole set or, of one that grew, what is new, see
 /// [`Groups::subtract`].
-pub fn messages(groups: &Groups) -> impl Iterator<Item = Ranges> {
+pub fn messages<const RANGES: usize>(groups: &Groups) -> impl Iterator<Item = heapless::Vec<Range, RANGES>> {
     let mut runs = groups.runs(0..groups.len()).map(|run| range_of(groups, &run));
     std::iter::from_fn(move || {
-        let mut ranges = Ranges::new();
+        let mut ranges = heapless::Vec::new();
         while !ranges.is_full()
             && let Some(range) = runs.next()
         {

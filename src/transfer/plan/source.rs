@@ -64,10 +64,10 @@ impl Source {
         !self.is_overtaken && self.asked.iter().any(|range| range.contains(&group))
     }
 
-    /// How many groups it may be asked for now.
-    pub(super) fn room(&self) -> u64 {
-        let (asked, request) = (self.asked_groups(), self.speed.request());
-        let is_full = asked > 0 && asked + request > self.speed.window();
+    /// How many groups it may be asked for now, if it is to owe `share` at most, or one, and if so many are `free`.
+    pub(super) fn room(&self, share: u64, free: u64) -> u64 {
+        let (asked, request) = (self.asked_groups(), self.speed.request().min(share).min(free.max(1)));
+        let is_full = asked > 0 && asked + request > self.speed.window().min(share);
         if self.is_overtaken || is_full || self.asked.len() >= ASKED_RANGES { 0 } else { request }
     }
 

@@ -6,7 +6,12 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::transfer::{PIECES, REQUEST_BYTES};
+use crate::limits::{
+    transfer::{PIECES, REQUEST_BYTES},
+    wire::{DATA_BYTES, RANGES_PER_REQUEST},
+};
+
+const DATA_GROUPS: u64 = DATA_BYTES / GROUP_BYTES;
 
 const ME: SourceId = SourceId(1);
 
@@ -275,6 +280,25 @@ fn what_a_reader_waits_for_comes_before_all() {
     assert_eq!(naive.asked[&SourceId(2)][4..], [0, 1, 2, 3]);
 }
 
+#[test]
+fn readers_do_not_wait_for_slow_sources() {
+    let mut naive = Naive::new(64 * DATA_BYTES, &(0..256).collect());
+    let (slow, fast) = (SourceId(2), SourceId(3));
+    for source in [slow, fast] {
+        naive.join(source);
+        naive.have(source, 0..256);
+        naive.ask(source);
+        while naive.arrive(source, Duration::from_millis(if source == slow { 200 } else { 5 })) {}
+    }
+    naive.plan.want(&[128 * GROUP_BYTES]);
+    naive.ask(slow);
+    assert!(naive.asked[&slow].iter().all(|group| *group < 128), "{:?}", naive.asked[&slow]);
+    naive.lacks(fast, 128..256);
+    while naive.arrive(slow, Duration::from_millis(200)) {}
+    naive.ask(slow);
+    assert_eq!(naive.asked[&slow][0], 128, "nobody else has it");
+}
+
 /// Everything is asked of a source that then says nothing more.
 #[test]
 fn who_falls_silent_is_overtaken_and_taken_back() {
@@ -384,12 +408,12 @@ fn messages_hold_all_of_a_set() {
     let mut groups = Groups::none(1000 * GROUP_BYTES - 1);
     (0..1000).step_by(3).for_each(|at| groups.add(at));
     let mut heard = Groups::none(groups.size());
-    let sent = Vec::from_iter(messages(&groups));
+    let sent = Vec::from_iter(messages::<RANGES_PER_REQUEST>(&groups));
     assert_eq!(sent.len(), 334_usize.div_ceil(RANGES_PER_REQUEST));
     sent.iter().flatten().for_each(|range| heard.insert(groups_in(&groups, range)));
     assert_eq!(heard, groups);
-    assert_eq!(messages(&Groups::none(5)).count(), 0);
-    let whole = Vec::from_iter(messages(&Groups::whole(1 << 40)));
+    assert_eq!(messages::<1>(&Groups::none(5)).count(), 0);
+    let whole = Vec::from_iter(messages::<1>(&Groups::whole(1 << 40)));
     assert_eq!(whole.len(), 1);
     assert_eq!(whole[0][..], [Range { start: 0, len: 1 << 40 }]);
 }

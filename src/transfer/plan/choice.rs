@@ -1,0 +1,96 @@
+//! What a source is asked for next. Pure.
+
+use std::ops::Range;
+
+use super::{Plan, SourceId, picked::Picked, source::Source};
+use crate::limits::{GROUP_BYTES, transfer::READ_AHEAD_BYTES, wire::RANGES_PER_REQUEST};
+
+/// Readers do not wait for a source if another one is so many times as fast.
+const SLOW_FOR_READERS: f64 = 4.0;
+
+impl Plan {
+    /// How many groups a source may owe so that all that is left comes at the same time from all of them.
+    pub(super) fn share(&self, it: &Source) -> u64 {
+        let rates = self.sources.values().filter(|it| !it.is_overtaken).filter_map(|it| it.speed.rate());
+        let Some(rate) = it.speed.rate() else { return u64::MAX };
+        (self.missing.count() as f64 * rate / rates.sum::<f64>()).ceil() as u64
+    }
+
+    /// Takes what a source shall be asked for from what is free: so many groups at most. Ascending, apart.
+    pub(super) fn pick(&mut self, source: SourceId, room: u64) -> Vec<Range<u64>> {
+        let mut picked = Picked::new(room);
+        for reader in self.readers.clone() {
+            let ahead = reader..reader.saturating_add(READ_AHEAD_BYTES / GROUP_BYTES);
+            if !self.is_slow_for(source, &ahead) {
+                self.pick_from(source, ahead, &mut picked);
+            }
+        }
+        let mut before = None;
+        while !picked.is_full()
+            && before.replace(picked.room) != Some(picked.room)
+            && let Some(piece) = self.best_piece(source)
+        {
+            self.pick_from(source, self.pieces.groups(piece), &mut picked);
+        }
+        picked.sorted()
+    }
+
+    /// Whether a reader had better wait for another source, that is much faster.
+    fn is_slow_for(&self, source: SourceId, range: &Range<u64>) -> bool {
+        let rate = |it: &Source| it.speed.rate().filter(|_| !it.is_overtaken);
+        let Some(own) = self.sources.get(&source).and_then(rate) else { return false };
+        let Some(next) = self.free.runs(range.clone()).next() else { return false };
+        self.sources.values().any(|it| it.has.contains(next.start) && rate(it) > Some(own * SLOW_FOR_READERS))
+    }
+
+    fn pick_from(&mut self, source: SourceId, range: Range<u64>, picked: &mut Picked) {
+        let Some(it) = self.sources.get(&source) else { return };
+        let runs: Vec<_> = self.free.shared(&it.has, range).take(RANGES_PER_REQUEST).collect();
+        for run in runs {
+            if let Some(run) = picked.take(run) {
+                self.set_free(run, false);
+            }
+        }
+    }
+
+    /// The piece of which a source shall be asked for something next.
+    fn best_piece(&mut self, source: SourceId) -> Option<usize> {
+        let is_alone = self.sources.len() == 1;
+        let it = self.sources.get_mut(&source)?;
+        #[cfg(test)]
+        (self.steps += 1);
+        while *it.wanted.get(it.first)? == 0 {
+            it.first += 1;
+            #[cfg(test)]
+            (self.steps += 1);
+        }
+        if is_alone {
+            return Some(it.first);
+        }
+        #[cfg(test)]
+        (self.steps += (self.pieces.count() - it.first) as u64);
+        let wanted = (it.first..self.pieces.count()).filter(|piece| it.wanted[*piece] > 0);
+        wanted.min_by_key(|piece| self.pieces.order(*piece))
+    }
+
+    /// Something that is awaited from a slower source, for the time when nothing else is left.
+    pub(super) fn double(&mut self, source: SourceId) -> Vec<Range<u64>> {
+        let Some(it) = self.sources.get(&source) else { return Vec::new() };
+        if !self.free.is_empty() || it.doubles || it.speed.rate().is_none() {
+            return Vec::new();
+        }
+        let others = self.sources.iter().filter(|(id, other)| **id != source && !other.is_doubled);
+        let slower = others.filter_map(|(id, other)| {
+            // What comes last of what it was asked, and does not come anyway.
+            let new = |range: &Range<u64>| !range.clone().any(|group| it.is_awaited_for(group));
+            let wanted = |range: &Range<u64>| self.missing.shared(&it.has, range.clone()).find(new);
+            let range = other.asked.iter().rev().find_map(wanted)?;
+            let takes = it.speed.time_for(it.asked_groups() + range.end - range.start);
+            (2 * takes < other.remaining()).then(|| (other.remaining(), *id, range))
+        });
+        let Some((_, other, range)) = slower.max_by_key(|(remaining, ..)| *remaining) else { return Vec::new() };
+        self.sources.get_mut(&other).into_iter().for_each(|other| other.is_doubled = true);
+        self.sources.get_mut(&source).into_iter().for_each(|it| it.doubles = true);
+        vec![range]
+    }
+}
