@@ -3,14 +3,18 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{Cluster, HostNumber, links::Stage};
-use crate::{limits, peers::Command};
+use crate::{
+    limits,
+    peers::{Command, connections::SIBLINGS},
+};
 
 /// Dials at a time, and in a second.
 const DIALS_AT_ONCE: usize = 8;
 /// See [`DIALS_AT_ONCE`].
 const DIALS_PER_SECOND: usize = 20;
-/// Nobody is taken for connected who was not heard for longer; what waits in queues comes on top.
-const SILENCE: Duration = Duration::from_millis(10_500);
+/// Nobody is taken for connected who was not heard for longer; what waits in queues comes on top. The first of two connections
+/// with a host that was killed and came back at once may pass for a sibling of the second, and is found out with it.
+const SILENCE: Duration = Duration::from_millis(10_500).saturating_add(SIBLINGS);
 /// Between two looks at all that a manager knows, which costs much: so many calls.
 const LOOKS: u32 = 500;
 
