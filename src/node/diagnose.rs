@@ -69,7 +69,7 @@ pub fn diagnose(facts: &Facts<'_>, peer: Option<&str>) -> Vec<Finding> {
         }
         None => {
             let (connected, others): (Vec<_>, Vec<_>) =
-                facts.peers.iter().partition(|peer| peer.state == PeerState::Connected);
+                facts.peers.iter().partition(|peer| peer.state == PeerState::Connected && !peer.foreign);
             if connected.is_empty() {
                 findings.extend(facts.of_discovery());
             }
@@ -230,6 +230,17 @@ impl Facts<'_> {
     fn of_peer(&self, peer: &PeerStatus) -> Finding {
         let id = peer.node.as_str();
         let warn = |cause, text: String, advice: String| of(Some(id), cause, NoticeLevel::Warning, text, advice);
+        if peer.state == PeerState::Connected && peer.foreign {
+            let agent = peer.agent.as_ref().map(|agent| format!(" ({agent})")).unwrap_or_default();
+            let text = format!("it is connected, and is another program{agent}, which speaks no protocol of this one");
+            return of(
+                Some(id),
+                Cause::OtherProgram,
+                NoticeLevel::Info,
+                text,
+                "nothing, unless a node should run there",
+            );
+        }
         if peer.state == PeerState::Connected {
             let quality = peer.quality.map(|quality| format!(", quality {quality} of 100")).unwrap_or_default();
             return of(Some(id), Cause::Connected, NoticeLevel::Info, format!("it is connected{quality}"), "");

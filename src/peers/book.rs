@@ -51,6 +51,8 @@ pub(super) struct Peer {
     /// Of libp2p's ping, before QUIC's own is known.
     pub(super) rtt: Option<Duration>,
     pub(super) agent: Option<String>,
+    /// It is another program, which speaks no protocol of ours.
+    pub(super) is_foreign: bool,
     /// What went wrong last, for programs and for people.
     pub(super) trouble: Option<Trouble>,
     pub(super) error: Option<String>,
@@ -78,6 +80,7 @@ impl Peer {
             reputation: Reputation::new(now, 0.0, Duration::ZERO),
             rtt: None,
             agent: None,
+            is_foreign: false,
             trouble: None,
             error: None,
             about: None,

@@ -88,6 +88,9 @@ pub struct PeerStatus {
     pub rtt_us: Option<u64>,
     /// The program and version that it names itself.
     pub agent: Option<String>,
+    /// Whether it is another program, which speaks no protocol of ours.
+    #[serde(default)]
+    pub foreign: bool,
     /// How it was found: "mdns", "bootstrap" or "inbound".
     pub source: String,
     /// What went wrong last.
@@ -230,6 +233,8 @@ pub enum Cause {
     FullThere,
     /// The two speak no common version.
     Version,
+    /// It is another program.
+    OtherProgram,
     /// Another node is at its address.
     WrongPeer,
     /// It was heard, and does not answer: a firewall, or isolation in the access point.

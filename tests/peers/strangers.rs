@@ -34,18 +34,18 @@ use super::{
     },
 };
 
-/// A node of the same family that speaks none of our protocols, as a much later version may; it ends with what is returned.
-fn later_version(host: &Host, address: &str) -> (String, smol::channel::Sender<()>) {
+/// A peer that calls its protocols this and speaks none of ours; it ends with what is returned.
+fn stranger(host: &Host, address: &str, protocols: &str) -> (String, smol::channel::Sender<()>) {
     let keypair = Keypair::generate();
     let id = keypair.node_id().to_string();
     let key = identity::Keypair::ed25519_from_bytes(keypair.secret_bytes()).unwrap().public();
     let (stop, stopped) = smol::channel::bounded(1);
-    let ((ready, is_ready), address) = (channel(), address.parse().unwrap());
+    let ((ready, is_ready), address, protocols) = (channel(), address.parse().unwrap(), protocols.to_owned());
     host.thread(move || {
         let transport = Transport::new(&Config::new(keypair)).unwrap();
         let transport = transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed();
         let config = swarm::Config::with_executor(|task| smol::spawn(task).detach());
-        let behaviour = identify::Behaviour::new(identify::Config::new("/allibrary/99".into(), key.clone()));
+        let behaviour = identify::Behaviour::new(identify::Config::new(protocols, key.clone()));
         let config = config.with_idle_connection_timeout(DEADLINE);
         let mut swarm = Swarm::new(transport, behaviour, key.to_peer_id(), config);
         swarm.listen_on(address).unwrap();
@@ -61,7 +61,8 @@ fn later_version(host: &Host, address: &str) -> (String, smol::channel::Sender<(
 fn another_version_is_told_in_words_and_left_alone() {
     let nodes = Nodes::new(2);
     let address = format!("/ip4/{}/udp/4720/quic-v1", nodes.lan.hosts[1].ip);
-    let (id, _running) = later_version(&nodes.lan.hosts[1], &address);
+    // Of the same family, as a much later version may be.
+    let (id, _running) = stranger(&nodes.lan.hosts[1], &address, "/allibrary/99");
     let place = nodes.place(0).with("ALLIBRARY_NETWORK_MDNS", "false");
     let mut node = place.start(&["--bootstrap", &format!("{id}@{address}")]);
     let peer = node.wait_for_peer(&id, "another version", |peer| peer.trouble == Some(Trouble::Version));
@@ -71,6 +72,23 @@ fn another_version_is_told_in_words_and_left_alone() {
         let told = found.iter().find(|it| it.cause == Cause::Version).unwrap_or_else(|| panic!("{found:?}"));
         assert_eq!(told.peer.as_ref(), Some(&id));
         assert!(told.text.contains("another version") && told.advice.contains("same version"), "{told:?}");
+    }
+}
+
+#[test]
+fn another_program_is_told_from_a_node() {
+    let nodes = Nodes::new(2);
+    let address = format!("/ip4/{}/udp/4720/quic-v1", nodes.lan.hosts[1].ip);
+    let (id, _running) = stranger(&nodes.lan.hosts[1], &address, "ipfs/0.1.0");
+    let place = nodes.place(0).with("ALLIBRARY_NETWORK_MDNS", "false");
+    let mut node = place.start(&["--bootstrap", &format!("{id}@{address}")]);
+    node.wait_for_peer(&id, "another program", |peer| peer.foreign && peer.state == PeerState::Connected);
+    for asked in [Some(&*id), None] {
+        let found = findings(&place, asked);
+        assert!(
+            found.iter().any(|it| it.cause == Cause::OtherProgram && it.text.contains("another program")),
+            "{found:?}"
+        );
     }
 }
 

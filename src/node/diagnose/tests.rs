@@ -101,6 +101,13 @@ fn a_connected_peer_has_no_trouble() {
     let mut good = connected(OTHER);
     good.quality = Some(93);
     only(found(&[good], &[], Some(OTHER), |facts| facts.clock = Duration::ZERO), Cause::Connected, &["quality 93"]);
+    let foreign = PeerStatus { foreign: true, agent: Some("ipfs/1".into()), ..connected(OTHER) };
+    only(
+        found(std::slice::from_ref(&foreign), &[], Some(OTHER), unchanged),
+        Cause::OtherProgram,
+        &["another program (ipfs/1)"],
+    );
+    only(found(&[foreign, connected("x")], &[], None, unchanged), Cause::OtherProgram, &["another program"]);
     only(found(&[connected(OTHER), connected("x")], &[], None, unchanged), Cause::Connected, &["2 peers"]);
     // Neither those that need no connection nor a clock that was never set are trouble then.
     let fine = found(&[connected("x"), peer(None)], &[], None, |facts| facts.clock = Duration::ZERO);

@@ -50,7 +50,7 @@ impl PeerManager {
         speaks: Speaks,
         addresses: Vec<String>,
     ) {
-        self.with(node, |peer| peer.agent = Some(agent));
+        self.with(node, |peer| (peer.agent, peer.is_foreign) = (Some(agent), speaks == Speaks::Others));
         match speaks {
             Speaks::Ours => {}
             Speaks::OtherVersion => return self.turn_away(now, node, Why::Version),

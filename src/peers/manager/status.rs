@@ -40,6 +40,7 @@ impl PeerManager {
             address: connection.map(|open| open.address.as_str()).or(peer.addresses.iter().next()).map(str::to_owned),
             rtt_us: rtt.map(us),
             agent: peer.agent.clone(),
+            foreign: peer.is_foreign,
             source: peer.source.name().into(),
             error: peer.error.clone(),
             rtt_deviation_us: quality.and_then(|quality| quality.rtt_deviation()).map(us),
