@@ -249,7 +249,9 @@ impl Swarm {
             return;
         }
         host.told = host.has.clone();
-        host.joined = self.now;
+        if host.has.is_empty() {
+            host.joined = self.now;
+        }
         let me = self.id(node);
         let host = &mut self.hosts[node];
         host.plan = (!host.has.is_whole()).then(|| Plan::new(self.size, &host.has.ranges(false), me));
