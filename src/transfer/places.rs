@@ -38,11 +38,17 @@ impl Places {
     }
 
     pub(super) async fn take(&self) -> Place<'_> {
-        if let Some(place) = self.try_take() {
-            return place;
-        }
-        let (sender, receiver) = bounded(1);
-        self.queue().waiting.push_back(sender);
+        let receiver = {
+            // One look: a place that is given back in between would wait for nobody.
+            let mut queue = self.queue();
+            if let Some(free) = queue.free.checked_sub(1) {
+                queue.free = free;
+                return self.place();
+            }
+            let (sender, receiver) = bounded(1);
+            queue.waiting.push_back(sender);
+            receiver
+        };
         let ticket = Ticket { of: self, receiver };
         // The queue keeps the other end until it sends.
         let _ = ticket.receiver.recv().await;
