@@ -49,7 +49,7 @@ pub type SmallOutcome = Result<(), FetchError>;
 /// were complete are kept: ask the store.
 ///
 /// # Panics
-/// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch`](super::fetch).
+/// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch`](super::fetch()).
 pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
     (stream, pace): (&mut S, &mut Pace),
     store: &Arc<Store>,

@@ -24,7 +24,7 @@ use crate::{
     wire::blob::Range,
 };
 
-/// A blob that is fetched, from any number of peers at a time: see [`fetch`](super::fetch). One for each blob.
+/// A blob that is fetched, from any number of peers at a time: see [`fetch`](super::fetch()). One for each blob.
 pub struct Swarm {
     store: Arc<Store>,
     id: ContentId,
