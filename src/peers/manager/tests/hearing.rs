@@ -176,6 +176,7 @@ fn a_peer_that_stops_says_so() {
 #[test]
 fn another_network_is_a_reason_to_try_all_again_but_not_at_once() {
     let (mut manager, mut now) = manager(128);
+    manager.options.max_dialled = 128;
     for key in 10..110 {
         let address = format!("/ip4/10.0.1.{key}/udp/1/quic-v1");
         manager.handle_event(now, heard_at(NodeId([key; 32]), &address, Source::Bootstrap));
