@@ -4,10 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroU64,
     path::Path,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Instant, SystemTime},
 };
 
@@ -26,7 +23,7 @@ use super::{
 };
 use crate::{
     clock,
-    config::{self, Bytes, Changes, Config, ConfigError, Hours, Sources},
+    config::{Bytes, Changes, Config, ConfigError, Hours, Sources},
     content::NodeId,
     library::{Library, follow::Follower},
     limits::transfer::{SLOT_BYTES_S, UPLOAD_SLOTS},
@@ -42,8 +39,8 @@ pub(super) struct State {
     pub(super) rebuild: Rebuild,
     pub(super) scrub: Scrub,
     pub(super) controls: Controls,
-    /// Whether the page sends somebody a file.
-    is_reading: AtomicBool,
+    /// Whether the page sends somebody a file. Held while rates are set: the last word holds.
+    is_reading: Mutex<bool>,
     monitor: Monitor,
     page: OnceLock<SocketAddr>,
     /// What holds now.
@@ -73,7 +70,7 @@ impl State {
             rebuild,
             scrub: Scrub::new(&config.scrub),
             controls,
-            is_reading: AtomicBool::new(false),
+            is_reading: Mutex::new(false),
             monitor: Monitor::new(Path::new("/"), &config.data, &config.mirror.folder, clock::now()),
             page: OnceLock::new(),
             config: Mutex::new(config.clone()),
@@ -81,7 +78,7 @@ impl State {
             answered: Answered::default(),
             started: clock::now(),
         };
-        state.set_rates(&config.transfer);
+        state.set_rates(None);
         state.uploads.set_paused(state.controls.paused());
         state
     }
@@ -162,7 +159,7 @@ impl State {
             self.follower.set_policy(start::policy(&config, self.library.node_id(), self.controls.wishes()));
         }
         if is_of("transfer") {
-            self.set_rates(&config.transfer);
+            self.set_rates(None);
             self.set_hours(config.transfer.hours);
         }
         if is_of("scrub") {
@@ -192,13 +189,15 @@ impl State {
 
     /// The page has begun to send somebody a file, or sends nothing to anybody any more.
     pub(super) fn set_reading(&self, is_reading: bool) {
-        self.is_reading.store(is_reading, Relaxed);
-        self.set_rates(&self.config().transfer);
+        self.set_rates(Some(is_reading));
     }
 
-    /// Keeps to these rates from now on.
-    fn set_rates(&self, transfer: &config::Transfer) {
-        let beside = Some(transfer.rate_beside_readers).filter(|_| self.is_reading.load(Relaxed));
+    /// Keeps to the rates of the configuration from now on; with readers, if that is known anew.
+    fn set_rates(&self, with_readers: Option<bool>) {
+        let mut is_reading = self.is_reading.lock().unwrap_or_else(PoisonError::into_inner);
+        *is_reading = with_readers.unwrap_or(*is_reading);
+        let transfer = self.config().transfer;
+        let beside = Some(transfer.rate_beside_readers).filter(|_| *is_reading);
         let rates = |total: Bytes, per_peer: Bytes| Rates {
             total: [Some(total), beside].into_iter().flatten().filter_map(|rate| NonZeroU64::new(rate.0)).min(),
             per_peer: NonZeroU64::new(per_peer.0),

@@ -68,7 +68,7 @@ impl Quality {
     }
 
     /// Takes note of how many probes in a row were not answered; 0 when the peer was heard.
-    pub fn handle_failures(&mut self, _now: Instant, failed_probes: u32) {
+    pub fn handle_failures(&mut self, failed_probes: u32) {
         self.failed_probes = failed_probes;
     }
 
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(settled(0, 100).score(), Some(0));
         let mut quality = settled(0, 0);
         for (failed, score) in [(1, 80), (5, 33), (20, 1), (u32::MAX, 0), (0, 100)] {
-            quality.handle_failures(crate::clock::now(), failed);
+            quality.handle_failures(failed);
             assert_eq!(quality.score(), Some(score), "{failed} failed probes count at once");
         }
     }

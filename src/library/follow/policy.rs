@@ -47,8 +47,17 @@ pub enum Only {
 impl Policy {
     /// Whether a collection of this name is mirrored.
     pub(super) fn wants(&self, key: &CollectionKey, name: &str) -> bool {
+        self.takes(key, |wanted| wanted == name || *wanted == key.id.to_string())
+    }
+
+    /// Whether a collection is mirrored, if it has the right name.
+    pub(super) fn may_want(&self, key: &CollectionKey) -> bool {
+        self.takes(key, |_| true)
+    }
+
+    fn takes(&self, key: &CollectionKey, is_named: impl Fn(&str) -> bool) -> bool {
         let is_among = |only: &Only| match only {
-            Only::Collection(wanted) => wanted == name || *wanted == key.id.to_string(),
+            Only::Collection(wanted) => is_named(wanted),
             Only::Publisher(node) => *node == key.publisher,
         };
         !self.wishes.held_back.contains(key) && (self.only.is_empty() || self.only.iter().any(is_among))
@@ -64,15 +73,6 @@ impl Policy {
         let mut keys: Vec<_> = keys.copied().collect();
         keys.sort_by_key(|key| Reverse(self.priority(key)));
         keys
-    }
-
-    /// Whether a collection is mirrored, if it has the right name.
-    pub(super) fn may_want(&self, key: &CollectionKey) -> bool {
-        self.only.is_empty()
-            || self.only.iter().any(|only| match only {
-                Only::Collection(_) => true,
-                Only::Publisher(node) => *node == key.publisher,
-            })
     }
 
     /// Why a version with so many items is too much, next to the publisher's other collections.
@@ -104,20 +104,23 @@ mod tests {
     use super::*;
     use crate::content::CollectionId;
 
-    #[test]
-    fn what_has_no_name_yet_may_be_wanted_unless_its_publisher_is_not() {
-        let policy = |only| Policy {
+    fn policy(only: Vec<Only>, wishes: Wishes) -> Policy {
+        Policy {
             only,
             max_bytes_per_publisher: 1,
             max_items_per_publisher: 1,
             max_collections_per_publisher: 1,
-            wishes: Wishes::default(),
-        };
+            wishes,
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_yet_may_be_wanted_unless_its_publisher_is_not() {
         let key = |publisher| CollectionKey { publisher: NodeId([publisher; 32]), id: CollectionId([1; 16]) };
-        assert!(policy(Vec::new()).may_want(&key(1)));
-        let one = policy(vec![Only::Publisher(NodeId([1; 32]))]);
+        assert!(policy(Vec::new(), Wishes::default()).may_want(&key(1)));
+        let one = policy(vec![Only::Publisher(NodeId([1; 32]))], Wishes::default());
         assert!(one.may_want(&key(1)) && !one.may_want(&key(2)));
-        let named = policy(vec![Only::Publisher(NodeId([1; 32])), Only::Collection("Books".into())]);
+        let named = policy(vec![Only::Publisher(NodeId([1; 32])), Only::Collection("Books".into())], Wishes::default());
         assert!(named.may_want(&key(2)));
     }
 
@@ -128,14 +131,9 @@ mod tests {
             held_back: [key(2)].into(),
             priorities: [(key(1), Priority::Low), (key(4), Priority::High)].into(),
         };
-        let policy = Policy {
-            only: Vec::new(),
-            max_bytes_per_publisher: 1,
-            max_items_per_publisher: 1,
-            max_collections_per_publisher: 1,
-            wishes,
-        };
+        let policy = policy(Vec::new(), wishes);
         assert!(policy.wants(&key(1), "x") && !policy.wants(&key(2), "x"));
+        assert!(policy.may_want(&key(1)) && !policy.may_want(&key(2)));
         let keys = [key(1), key(2), key(3), key(4)];
         assert_eq!(policy.in_order(keys.iter()), [key(4), key(2), key(3), key(1)]);
     }

@@ -75,7 +75,7 @@ impl PeerManager {
                 Some(detector::Action::Unresponsive { failures, silent }) => lost.push((node, failures, silent)),
                 None => {}
             }
-            peer.quality.handle_failures(now, peer.detector.failed());
+            peer.quality.handle_failures(peer.detector.failed());
         }
         for (node, failures, silent) in lost {
             self.handle_unresponsive(now, node, failures, silent);

@@ -29,7 +29,9 @@ use std::{collections::BTreeMap, ops, time::Instant};
 
 pub(super) use announce::{announce, next_data};
 use pieces::Pieces;
-pub use ranges::{groups_in, messages, range_of};
+#[cfg(test)]
+use ranges::messages;
+pub use ranges::{groups_in, range_of};
 use source::Source;
 
 use crate::{

@@ -16,7 +16,8 @@ pub fn range_of(of: &Groups, groups: &ops::Range<u64>) -> Range {
 }
 
 /// What is in a set, in as many messages as that takes: of the whole set or, of one that grew, what is new, see
-/// [`Groups::subtract`].
+/// [`Groups::subtract`]. What `transfer::watch` does for what is on disk.
+#[cfg(test)]
 pub fn messages<const RANGES: usize>(groups: &Groups) -> impl Iterator<Item = heapless::Vec<Range, RANGES>> {
     let mut runs = groups.runs(0..groups.len()).map(|run| range_of(groups, &run));
     std::iter::from_fn(move || {
