@@ -1,21 +1,23 @@
 //! Blobs on their way.
 
-/// Peers that are sent content at the same time; the others hear "busy".
+/// Streams that are sent content at the same time; the others wait for their turn.
 pub const UPLOAD_SLOTS: usize = 8;
-/// When they shall ask again.
+/// Streams that wait for an upload slot at a time; the others hear "busy".
+pub const SLOT_QUEUE: usize = 64;
+/// A request waits so long for an upload slot at most, and then hears "busy". Its peer puts up with that.
+pub const SLOT_WAIT_MS: u64 = 5_000;
+/// Where others wait, a slot is given back after one answer, and also after so long.
+pub const SLOT_TURN_MS: u64 = 2_000;
+/// When those who hear "busy" shall ask again.
 pub const BUSY_RETRY_MS: u32 = 2_000;
 /// The longest wait that a peer can make us accept.
 pub const BUSY_RETRY_MAX_MS: u32 = 60_000;
-/// A peer that hears "busy" keeps its place among those who wait for so long: it may miss one time to ask again.
-pub const SLOT_WAIT_MS: u64 = 5 * BUSY_RETRY_MS as u64 / 2;
-/// Where others wait, a slot is given back after so long.
-pub const SLOT_TURN_MS: u64 = 10_000;
-/// An upload slot is kept this long for the next request.
-pub const SLOT_IDLE_MS: u64 = 1_000;
 /// A stream without a request for this long is closed.
 pub const STREAM_IDLE_MS: u64 = 120_000;
 /// Within this time of waiting for it, the other side must send or take [`PACE_BYTES`], or it is given up.
 pub const PACE_MS: u64 = 30_000;
+/// How much later than that an answer may begin, as it may have to wait at the peer: [`SLOT_WAIT_MS`], and the way there and back.
+pub const PACE_WAIT_MS: u64 = SLOT_WAIT_MS + 1_000;
 /// See [`PACE_MS`].
 pub const PACE_BYTES: u64 = super::wire::DATA_BYTES;
 /// What a frame counts for at least: small answers are slow for other reasons than their bytes.

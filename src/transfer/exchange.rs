@@ -246,6 +246,7 @@ impl Exchange {
     ) -> Result<(), Cut> {
         let mut outcome = Ok(());
         while let Ok(mut answer) = answers.recv().await {
+            pace.expect_answer();
             loop {
                 let Ok(buffer) = self.buffers.1.recv().await else { return Ok(()) };
                 let mut frame = next_frame(&mut reader, pace, buffer).await?;

@@ -1,11 +1,6 @@
 //! Answering the requests of one stream.
 
-use std::{
-    future, io, mem,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future, io, mem, sync::Arc, time::Duration};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::join, io::BufReader, io::BufWriter};
 use smol::channel::{self, Receiver, Sender};
@@ -14,13 +9,13 @@ use thiserror::Error;
 use super::{
     at_pace, limiter,
     pace::{PACE, Pace},
-    source::{Asked, Outgoing, Source},
-    uploads::{Slot, Uploads},
+    source::{Asked, May, Outgoing, Source},
+    uploads::{Slot, Uploads, Waiting},
 };
 use crate::{
-    clock::{self, within},
+    clock::within,
     limits::{
-        transfer::{PACE_BYTES, SLOT_IDLE_MS, STREAM_IDLE_MS},
+        transfer::{PACE_BYTES, STREAM_IDLE_MS},
         wire::{PIPELINED_REQUESTS, REQUEST_BYTES},
     },
     store::Store,
@@ -60,7 +55,8 @@ impl ServeError {
 /// Answers the requests on `stream` until the peer ends it, or for
 /// [`STREAM_IDLE_MS`] asks nothing.
 ///
-/// A stream takes an upload slot with a request for content and keeps it while more come; without one it answers "busy". Who
+/// A request for content waits for an upload slot, if none is free, and hears "busy" if it waits in vain; so do all that follow
+/// it on the stream without a pause. Where others wait, a stream has a slot for one answer, or a short turn of a long one. Who
 /// watches a blob needs none, and may ask for nothing as long as there is more to come.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     stream: S,
@@ -79,7 +75,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         asked,
         uploads,
         slot: None,
-        idle_at: None,
+        waiting: None,
+        is_refused: false,
         stats: ServeStats::default(),
     };
     smol::future::or(answering.run(Source::new(store)), reading).await
@@ -112,8 +109,9 @@ struct Answering<'a, W> {
     asked: Receiver<Asked>,
     uploads: &'a Uploads,
     slot: Option<Slot>,
-    /// When the slot is given back, if it is not used.
-    idle_at: Option<Instant>,
+    waiting: Option<Waiting>,
+    /// It waited for a slot in vain. What was asked in the same breath is refused as well.
+    is_refused: bool,
     stats: ServeStats,
 }
 
@@ -127,9 +125,7 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
                 source.waiting.push_back(asked);
             }
             if source.is_idle() {
-                self.send(&ready).await?;
-                source.reuse(mem::take(&mut ready));
-                at_pace(&mut self.pace, self.writer.flush()).await.ok_or(ServeError::TooSlow)??;
+                self.flush(&mut source, mem::take(&mut ready)).await?;
                 if let Some(error) = source.broken {
                     return Err(match error {
                         FrameError::Io(error) => ServeError::Io(error),
@@ -142,15 +138,14 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
                     None => break,
                 }
             }
-            // An answer that was begun is sent to its end.
-            self.slot = self.slot.take().filter(|slot| source.is_answering() || !slot.is_over());
-            if source.needs_slot() {
-                self.idle_at = None;
-                self.slot = self.slot.take().or_else(|| self.uploads.take());
+            if self.slot.as_mut().is_some_and(|slot| slot.is_over(source.is_answering())) {
+                // What was prepared takes memory until it is sent.
+                self.flush(&mut source, mem::take(&mut ready)).await?;
+                self.slot = None;
             }
-            let busy = self.slot.is_none();
+            let may = self.may_send(&mut source, &mut ready).await?;
             let prepare = smol::unblock(move || {
-                let frames = source.prepare(busy);
+                let frames = source.prepare(may);
                 (source, frames)
             });
             let (sent, prepared) = join(self.send(&ready), prepare).await;
@@ -163,31 +158,60 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
         Ok(self.stats)
     }
 
-    /// Waits for something to do; gives the slot and the open blob back if no request comes soon. None: there will be no more.
+    /// Gets a slot if one is needed, or waits until there is something to be told.
+    async fn may_send(&mut self, source: &mut Source, ready: &mut Vec<Outgoing>) -> Result<May, ServeError> {
+        if self.slot.is_none() && !self.is_refused && source.needs_slot() {
+            let waiting = match self.waiting.take() {
+                Some(waiting) => Err(Some(waiting)),
+                None => self.uploads.take(),
+            };
+            match waiting {
+                Ok(slot) => self.slot = Some(slot),
+                Err(None) => self.is_refused = true,
+                Err(Some(waiting)) => {
+                    self.flush(source, mem::take(ready)).await?;
+                    if !source.is_answering() {
+                        source.blob = None;
+                    }
+                    let slot = async { Some(waiting.slot().await) };
+                    let told = async {
+                        source.more().await;
+                        None
+                    };
+                    match smol::future::or(slot, told).await {
+                        Some(slot) => (self.is_refused, self.slot) = (slot.is_none(), slot),
+                        None => self.waiting = Some(waiting),
+                    }
+                }
+            }
+        }
+        Ok(match self.slot {
+            Some(_) => May::All,
+            None if self.is_refused => May::Refuse,
+            None => May::Tell,
+        })
+    }
+
+    /// Waits for something to do. None: there will be no more.
     async fn next(&mut self, source: &mut Source) -> Option<Next> {
+        (self.slot, source.blob, self.is_refused) = (None, None, false);
         let asked = async { self.asked.recv().await.ok().map(Next::Asked) };
-        let is_watching = source.watching.is_some();
-        let more = async {
-            match &mut source.watching {
-                Some(watching) => watching.due().await,
-                None => future::pending().await,
-            }
+        if source.watching.is_none() {
+            return within(Duration::from_millis(STREAM_IDLE_MS), asked).await?;
+        }
+        smol::future::or(asked, async {
+            source.more().await;
             Some(Next::More)
-        };
-        let mut next = pin!(smol::future::or(asked, more));
-        if self.slot.is_some() && !self.uploads.is_throttled() {
-            let idle_at = *self.idle_at.get_or_insert_with(|| clock::now() + Duration::from_millis(SLOT_IDLE_MS));
-            if let Some(next) = within(idle_at.saturating_duration_since(clock::now()), next.as_mut()).await {
-                return next;
-            }
-            self.slot = None;
-        }
-        self.slot = None;
-        source.blob = None;
-        match is_watching {
-            true => next.await,
-            false => within(Duration::from_millis(STREAM_IDLE_MS), next).await?,
-        }
+        })
+        .await
+    }
+
+    /// Sends what was prepared, to its last byte.
+    async fn flush(&mut self, source: &mut Source, frames: Vec<Outgoing>) -> Result<(), ServeError> {
+        self.send(&frames).await?;
+        source.reuse(frames);
+        at_pace(&mut self.pace, self.writer.flush()).await.ok_or(ServeError::TooSlow)??;
+        Ok(())
     }
 
     async fn send(&mut self, frames: &[Outgoing]) -> Result<(), ServeError> {

@@ -1,20 +1,14 @@
 //! Which streams are sent content: slots, shared between peers. Pure.
 //!
-//! Whoever finds all slots taken waits for its turn, first come, first served, as long as it keeps asking. While somebody waits
-//! who has less than its share, a slot is given back by whoever has more than its own, or has had it for a turn
-//! ([`SLOT_TURN_MS`]).
+//! A stream takes a slot for one answer, or for a short turn of a long one. Whoever finds all slots taken waits in line. Those
+//! of peers that have the fewest slots go first; then it goes round by round, as in start-time fair queuing (Goyal, Vin and
+//! Cheng, 1996): the streams of a peer are in one round each, however many it has; and in a round, first come, first served.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     content::NodeId,
-    limits::{
-        network::PEERS,
-        transfer::{SLOT_TURN_MS, SLOT_WAIT_MS},
-    },
+    limits::{network::PEERS, transfer::SLOT_QUEUE},
 };
 
 /// Who gets no slot for now.
@@ -32,21 +26,63 @@ impl Paused {
     }
 }
 
+/// Who asks for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client {
+    pub peer: NodeId,
+    /// It gets one only while others leave more than half of them, and nobody else waits.
+    pub is_throttled: bool,
+}
+
+/// One of those who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+/// What somebody hears who asks for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has one.
+    Now,
+    /// It waits, until [`Slots::next`] names it or it leaves.
+    Later(Ticket),
+    /// It gets none: it is paused, or too many wait.
+    Never,
+}
+
 /// The slots of a node.
 #[derive(Debug)]
-pub struct Slots {
+pub(super) struct Slots {
     count: usize,
     paused: Paused,
     /// How many each peer has, of those who have any.
     held: BTreeMap<NodeId, usize>,
-    /// Who was refused, and when last: each once, the first one first.
-    waiting: VecDeque<(NodeId, Instant)>,
+    line: Vec<Waits>,
+    next_ticket: u64,
+    /// That of whoever got a slot last.
+    round: u64,
+    /// In which one the next stream of a peer is, if not in this.
+    rounds: BTreeMap<NodeId, u64>,
+}
+
+#[derive(Debug)]
+struct Waits {
+    client: Client,
+    round: u64,
+    ticket: Ticket,
 }
 
 impl Slots {
     /// So many.
     pub fn new(count: usize) -> Self {
-        Self { count, paused: Paused::default(), held: BTreeMap::new(), waiting: VecDeque::new() }
+        Self {
+            count,
+            paused: Paused::default(),
+            held: BTreeMap::new(),
+            line: Vec::new(),
+            next_ticket: 0,
+            round: 0,
+            rounds: BTreeMap::new(),
+        }
     }
 
     /// So many from now on; with fewer, what is taken ends by itself.
@@ -54,39 +90,53 @@ impl Slots {
         self.count = count;
     }
 
-    /// These get none from now on, and what they have is over.
-    pub fn set_paused(&mut self, paused: Paused) {
-        self.waiting.retain(|(peer, _)| !paused.is(peer));
+    /// These get none from now on, and what they have is over. Returns who waits in vain.
+    pub fn set_paused(&mut self, paused: Paused) -> Vec<Ticket> {
         self.paused = paused;
+        let gone = self.line.extract_if(.., |waits| self.paused.is(&waits.client.peer));
+        gone.map(|waits| waits.ticket).collect()
     }
 
-    /// Takes a slot for a stream of this peer if it is its turn; else it waits for it.
-    pub fn take(&mut self, now: Instant, peer: NodeId) -> bool {
-        if self.paused.is(&peer) {
-            return false;
+    /// Takes a slot, or a place in the line.
+    pub fn take(&mut self, client: Client) -> Turn {
+        if self.paused.is(&client.peer) || self.line.len() >= SLOT_QUEUE {
+            return Turn::Never;
         }
-        let ahead = self.in_need(now).iter().take_while(|waiting| **waiting != peer).count();
-        if self.free() > ahead {
-            *self.held.entry(peer).or_default() += 1;
-            self.waiting.retain(|(waiting, _)| *waiting != peer);
-            return true;
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let next = self.rounds.entry(client.peer).or_insert(self.round);
+        self.line.push(Waits { client, round: *next, ticket });
+        *next += 1;
+        if self.rounds.len() > PEERS {
+            // Most of them are gone.
+            self.begin_round(self.round + 1);
         }
-        let place = self.waiting.iter().position(|(waiting, _)| *waiting == peer);
-        match place {
-            Some(at) => self.waiting[at].1 = now,
-            None if self.waiting.len() < PEERS => self.waiting.push_back((peer, now)),
-            None => {}
-        }
-        false
+        // Nobody else's turn can have come by that.
+        if self.next().is_some() { Turn::Now } else { Turn::Later(ticket) }
     }
 
-    /// The same for a peer that gets one only while others leave more than half of them, and whom nobody waits for.
-    pub fn take_spare(&mut self, now: Instant, peer: NodeId) -> bool {
-        let is_spare = !self.paused.is(&peer) && self.taken() < self.count / 2 && self.in_need(now).is_empty();
-        if is_spare {
-            *self.held.entry(peer).or_default() += 1;
+    /// Whose turn it is, if it is anybody's: it has a slot now. To be asked until there is none, after each change.
+    pub fn next(&mut self) -> Option<Ticket> {
+        let is_spare = self.is_spare();
+        if self.taken() >= if is_spare { self.count / 2 } else { self.count } {
+            return None;
         }
-        is_spare
+        let line = self.line.iter().enumerate().filter(|(_, waits)| waits.client.is_throttled == is_spare);
+        let (at, _) = line.min_by_key(|(_, it)| (self.held(it.client.peer), it.round, it.ticket))?;
+        let Waits { client, round, ticket } = self.line.remove(at);
+        *self.held.entry(client.peer).or_default() += 1;
+        self.begin_round(round.max(self.round));
+        Some(ticket)
+    }
+
+    fn begin_round(&mut self, round: u64) {
+        self.round = round;
+        self.rounds.retain(|_, next| *next > round);
+    }
+
+    /// Somebody waits no more.
+    pub fn leave(&mut self, ticket: Ticket) {
+        self.line.retain(|waits| waits.ticket != ticket);
     }
 
     /// A stream of this peer ends, or gives its slot back.
@@ -99,40 +149,39 @@ impl Slots {
         }
     }
 
-    /// Whether a peer should give back a slot that it took at this time.
-    pub fn is_over(&mut self, now: Instant, peer: NodeId, taken: Instant) -> bool {
-        if self.paused.is(&peer) || self.taken() > self.count {
+    /// The turn of a stream with a slot is over: whether it is to give the slot back. If not, this is its next turn.
+    pub fn ends_turn(&mut self, from: Client) -> bool {
+        if self.paused.is(&from.peer) || self.taken() > self.count {
             return true;
         }
-        let in_need = self.in_need(now).iter().filter(|waiting| **waiting != peer).count();
-        let turn = Duration::from_millis(SLOT_TURN_MS);
-        in_need > self.free() && (self.held_by(&peer) > self.share() || now.saturating_duration_since(taken) >= turn)
+        let next = self.rounds.get(&from.peer).copied().unwrap_or(self.round);
+        let own = (self.held(from.peer).saturating_sub(1), next);
+        let is_spare = self.is_spare();
+        let ends = self.line.iter().filter(|waits| waits.client.is_throttled == is_spare).any(|waits| {
+            let held = self.held(waits.client.peer).saturating_sub(usize::from(waits.client.peer == from.peer));
+            match (from.is_throttled, is_spare) {
+                (true, false) => true,
+                (false, true) => false,
+                _ => (held, waits.round) <= own,
+            }
+        });
+        if !ends && !self.line.is_empty() {
+            self.rounds.insert(from.peer, next + 1);
+        }
+        ends
     }
 
-    /// Those who wait and have less than their share, the first one first; who has not asked again is forgotten.
-    fn in_need(&mut self, now: Instant) -> Vec<NodeId> {
-        let patience = Duration::from_millis(SLOT_WAIT_MS);
-        self.waiting.retain(|(_, asked)| now.saturating_duration_since(*asked) < patience);
-        let share = self.share();
-        self.waiting.iter().map(|(peer, _)| *peer).filter(|peer| self.held_by(peer) < share).collect()
+    /// Whether only those wait who get what is left.
+    fn is_spare(&self) -> bool {
+        self.line.iter().all(|waits| waits.client.is_throttled)
     }
 
-    /// What each peer may have while others wait.
-    fn share(&self) -> usize {
-        let peers: BTreeSet<_> = self.held.keys().chain(self.waiting.iter().map(|(peer, _)| peer)).collect();
-        (self.count / peers.len().max(1)).max(1)
-    }
-
-    fn held_by(&self, peer: &NodeId) -> usize {
-        self.held.get(peer).copied().unwrap_or_default()
+    fn held(&self, peer: NodeId) -> usize {
+        self.held.get(&peer).copied().unwrap_or_default()
     }
 
     fn taken(&self) -> usize {
         self.held.values().sum()
-    }
-
-    fn free(&self) -> usize {
-        self.count.saturating_sub(self.taken())
     }
 }
 
@@ -141,126 +190,161 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{clock, limits::transfer::BUSY_RETRY_MS};
 
-    const STEP: Duration = Duration::from_millis(100);
-
-    fn peer(number: usize) -> NodeId {
-        NodeId([number as u8; 32])
+    fn client(number: usize) -> Client {
+        Client { peer: NodeId([number as u8; 32]), is_throttled: false }
     }
 
-    /// Streams that are asked for more and more, in virtual time.
-    struct Bench {
-        slots: Slots,
-        now: Instant,
-        /// Whose, when it took its slot or when it asks for one again, and how long it had slots.
-        streams: Vec<(NodeId, Result<Instant, Instant>, Duration)>,
+    fn throttled(number: usize) -> Client {
+        Client { is_throttled: true, ..client(number) }
     }
 
-    impl Bench {
-        fn new(count: usize, streams: impl Iterator<Item = usize>) -> Self {
-            let now = clock::now();
-            let streams = streams.map(|number| (peer(number), Err(now), Duration::ZERO)).collect();
-            Self { slots: Slots::new(count), now, streams }
-        }
+    fn later(turn: Turn) -> Ticket {
+        let Turn::Later(ticket) = turn else { panic!("{turn:?}") };
+        ticket
+    }
 
-        fn run(&mut self, time: Duration) {
-            let end = self.now + time;
-            while self.now < end {
-                for (peer, state, had) in &mut self.streams {
-                    if let Ok(taken) = *state
-                        && self.slots.is_over(self.now, *peer, taken)
-                    {
-                        self.slots.give_back(*peer);
-                        *state = Err(self.now);
-                    }
-                    if state.is_err_and(|again| again <= self.now) {
-                        *state = match self.slots.take(self.now, *peer) {
-                            true => Ok(self.now),
-                            false => Err(self.now + Duration::from_millis(BUSY_RETRY_MS.into())),
-                        };
-                    }
-                    *had += if state.is_ok() { STEP } else { Duration::ZERO };
-                }
-                assert!(self.slots.taken() <= self.slots.count);
-                assert_eq!(self.slots.taken(), self.streams.iter().filter(|(_, state, _)| state.is_ok()).count());
-                self.now += STEP;
+    /// A stream that always has something more to be sent.
+    struct Stream {
+        client: Client,
+        /// Steps that one of its answers takes.
+        takes: usize,
+        state: Result<usize, Ticket>,
+        had: usize,
+    }
+
+    fn step(slots: &mut Slots, streams: &mut [Stream]) {
+        let mut ended = Vec::new();
+        for (at, Stream { takes, state, had, .. }) in streams.iter_mut().enumerate() {
+            let Ok(left) = state else { continue };
+            (*left, *had) = (*left - 1, *had + 1);
+            if *left == 0 {
+                *left = *takes;
+                ended.push(at);
             }
         }
-
-        fn had(&self, number: usize) -> f64 {
-            let of = self.streams.iter().filter(|(of, ..)| *of == peer(number));
-            of.map(|(.., had)| had.as_secs_f64()).sum()
+        for at in ended {
+            let client = streams[at].client;
+            if slots.ends_turn(client) {
+                slots.give_back(client.peer);
+                while let Some(ticket) = slots.next() {
+                    let next = streams.iter_mut().find(|stream| stream.state == Err(ticket)).expect("it waits");
+                    next.state = Ok(next.takes);
+                }
+                streams[at].state = Err(later(slots.take(client)));
+            }
         }
+        let held = streams.iter().filter(|stream| stream.state.is_ok()).count();
+        assert_eq!(slots.held.values().sum::<usize>(), held);
+        assert!(held <= slots.count);
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn peers_get_the_same_however_many_streams_they_open(
             count in 1..=8_usize,
-            streams in proptest::collection::vec(1..=4_usize, 1..24),
+            peers in proptest::collection::vec(1..=4_usize, 1..16),
+            takes in 1..=5_usize,
         ) {
-            let each = streams.iter().enumerate().flat_map(|(number, streams)| vec![number; *streams]);
-            let mut bench = Bench::new(count, each);
-            bench.run(Duration::from_secs(1200));
-            let total: f64 = (0..streams.len()).map(|number| bench.had(number)).sum();
-            let all = streams.iter().sum::<usize>();
-            prop_assert!(total >= 1200.0 * count.min(all) as f64 * 0.75, "{total} s of {count} slots are used");
+            let mut slots = Slots::new(count);
+            let each = peers.iter().enumerate().flat_map(|(number, streams)| vec![number; *streams]);
+            let mut streams: Vec<_> = each
+                .map(|number| {
+                    let state = match slots.take(client(number)) {
+                        Turn::Now => Ok(takes),
+                        turn => Err(later(turn)),
+                    };
+                    Stream { client: client(number), takes, state, had: 0 }
+                })
+                .collect();
+            const STEPS: usize = 5000;
+            (0..STEPS).for_each(|_| step(&mut slots, &mut streams));
+            let had = streams.iter().map(|stream| stream.had).sum::<usize>();
+            prop_assert_eq!(had, STEPS * count.min(streams.len()), "no slot is free while somebody waits");
             // What a peer that always wants as much as it may would have, at least.
-            let fair = 1200.0 * count as f64 / streams.len() as f64;
-            for (number, streams) in streams.iter().enumerate() {
-                let want = fair.min(1200.0 * *streams as f64);
-                prop_assert!(bench.had(number) >= want * 0.4, "{number}: {} s, fair are {want}", bench.had(number));
+            let fair = STEPS * count / peers.len();
+            for (number, open) in peers.iter().enumerate() {
+                let of = streams.iter().filter(|stream| stream.client == client(number));
+                let (had, want) = (of.map(|stream| stream.had).sum::<usize>(), fair.min(STEPS * open));
+                prop_assert!(had * 2 >= want, "{number}: {had} steps, fair are {want}");
             }
         }
     }
 
     #[test]
-    fn who_comes_later_gets_its_share_at_once() {
-        let mut bench = Bench::new(8, [0, 0, 0, 0, 1, 1, 1, 1].into_iter());
-        bench.run(STEP);
-        assert_eq!((bench.had(0), bench.had(1)), (0.4, 0.4), "nobody else is there");
-        bench.streams.extend(vec![(peer(2), Err(bench.now), Duration::ZERO); 4]);
-        bench.run(Duration::from_millis(2 * u64::from(BUSY_RETRY_MS)) + 3 * STEP);
-        let held: Vec<usize> = (0..3).map(|number| bench.slots.held_by(&peer(number))).collect();
-        assert!(held.iter().all(|held| *held >= 8 / 3), "{held:?}");
+    fn who_came_first_goes_first_and_who_has_none_before() {
+        let mut slots = Slots::new(2);
+        assert!((1..3).all(|number| slots.take(client(number)) == Turn::Now));
+        let [more, third, again, fourth] = [1, 3, 3, 4].map(|number| later(slots.take(client(number))));
+        assert_eq!(slots.next(), None);
+        assert!(slots.ends_turn(client(1)));
+        slots.give_back(client(2).peer);
+        assert_eq!((slots.next(), slots.next()), (Some(third), None), "one that has a slot lets others go");
+        slots.give_back(client(1).peer);
+        assert_eq!(slots.next(), Some(fourth), "one that had its turn lets others go");
+        slots.give_back(client(4).peer);
+        assert_eq!(slots.next(), Some(more), "it has none now");
+        slots.leave(again);
+        slots.give_back(client(1).peer);
+        assert_eq!((slots.next(), slots.line.len(), slots.held.len()), (None, 0, 1));
+        assert!(!slots.ends_turn(client(3)));
     }
 
     #[test]
-    fn who_does_not_ask_again_is_forgotten() {
-        let (mut slots, now) = (Slots::new(1), clock::now());
-        assert!(slots.take(now, peer(1)) && !slots.take(now, peer(2)) && !slots.take(now, peer(3)));
-        slots.give_back(peer(1));
-        assert!(!slots.take(now, peer(3)), "it is not its turn");
-        let later = now + Duration::from_millis(SLOT_WAIT_MS);
-        assert!(slots.take(later, peer(3)));
-        assert!(slots.waiting.is_empty() && slots.held.len() == 1);
+    fn a_throttled_peer_gets_what_others_leave() {
+        let mut slots = Slots::new(4);
+        assert!((0..2).all(|_| slots.take(throttled(1)) == Turn::Now));
+        let waits = later(slots.take(throttled(1)));
+        assert!(!slots.ends_turn(client(2)) && slots.ends_turn(throttled(1)));
+        assert!((0..2).all(|_| slots.take(client(2)) == Turn::Now), "others may have all");
+        let other = later(slots.take(client(3)));
+        slots.give_back(client(1).peer);
+        assert_eq!((slots.next(), slots.next()), (Some(other), None));
+        (0..2).for_each(|_| slots.give_back(client(2).peer));
+        assert_eq!(slots.next(), None, "half of them are taken");
+        slots.give_back(client(3).peer);
+        assert_eq!(slots.next(), Some(waits));
     }
 
     #[test]
     fn who_is_paused_gets_none_and_gives_back_what_it_has() {
-        let (mut slots, now) = (Slots::new(2), clock::now());
-        assert!(slots.take(now, peer(1)) && slots.take(now, peer(2)) && !slots.take(now, peer(3)));
-        slots.set_paused(Paused { all: false, peers: [peer(1), peer(3)].into() });
-        assert!(slots.is_over(now, peer(1), now) && !slots.is_over(now, peer(2), now));
-        slots.give_back(peer(1));
-        assert!(!slots.take(now, peer(1)) && !slots.take_spare(now, peer(3)));
-        assert!(slots.take(now, peer(4)), "nobody who is paused is waited for");
+        let mut slots = Slots::new(2);
+        assert!((1..3).all(|number| slots.take(client(number)) == Turn::Now));
+        let waits = later(slots.take(client(3)));
+        let paused = Paused { all: false, peers: [client(1).peer, client(3).peer].into() };
+        assert_eq!(slots.set_paused(paused), [waits]);
+        assert!(slots.ends_turn(client(1)) && !slots.ends_turn(client(2)));
+        slots.give_back(client(1).peer);
+        assert_eq!((slots.take(client(1)), slots.take(throttled(3))), (Turn::Never, Turn::Never));
+        assert_eq!(slots.take(client(4)), Turn::Now, "nobody who is paused is waited for");
         slots.set_paused(Paused { all: true, peers: BTreeSet::new() });
-        assert!(slots.is_over(now, peer(2), now));
+        assert!(slots.ends_turn(client(2)));
         slots.set_paused(Paused::default());
-        slots.give_back(peer(2));
-        assert!(slots.take(now, peer(3)));
+        slots.give_back(client(2).peer);
+        assert_eq!(slots.take(client(3)), Turn::Now);
     }
 
     #[test]
-    fn as_many_wait_as_there_may_be_peers() {
-        let (mut slots, now) = (Slots::new(0), clock::now());
-        for number in 0..2 * PEERS {
-            assert!(!slots.take(now, peer(number)));
+    fn only_so_many_wait() {
+        let mut slots = Slots::new(0);
+        let all = Vec::from_iter((0..SLOT_QUEUE).map(|number| later(slots.take(client(number)))));
+        assert_eq!(slots.take(client(1)), Turn::Never);
+        slots.set_count(1);
+        assert_eq!((slots.next(), slots.next()), (Some(all[0]), None));
+        slots.set_count(0);
+        assert!(slots.ends_turn(client(0)));
+    }
+
+    #[test]
+    fn only_so_many_peers_are_remembered() {
+        let mut slots = Slots::new(1);
+        for number in 0..3 * PEERS {
+            let peer = NodeId(std::array::from_fn(|at| number.to_le_bytes()[at % 8]));
+            assert_eq!(slots.take(Client { peer, is_throttled: false }), Turn::Now);
+            slots.give_back(peer);
+            assert!(slots.rounds.len() <= PEERS);
         }
-        assert_eq!(slots.waiting.len(), PEERS);
     }
 }

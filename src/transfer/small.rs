@@ -164,6 +164,7 @@ async fn read_answer<R: AsyncRead + Unpin>(
 ) -> Result<Result<Vec<u8>, FetchError>, FetchError> {
     let mut bytes = Vec::new();
     let mut outcome = Ok(());
+    pace.expect_answer();
     loop {
         match answer.handle_frame(&mut next_frame(reader, pace, Vec::new()).await?)? {
             Step::Begun { lacking } if !lacking.is_empty() => outcome = Err(FetchError::NotFound),

@@ -1,6 +1,6 @@
 //! Where answers come from.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, future, sync::Arc};
 
 use super::{plan, watch::Watching};
 use crate::{
@@ -21,6 +21,17 @@ pub(super) enum Asked {
     Unknown,
     /// No request, or no stream any more: the last entry.
     Broken(FrameError),
+}
+
+/// What may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
+    /// Everything that was asked for.
+    All,
+    /// No content yet: requests for it wait.
+    Tell,
+    /// No content: requests for it are refused.
+    Refuse,
 }
 
 /// A frame ready for sending.
@@ -73,6 +84,14 @@ impl Source {
         self.left.is_some() || self.waiting.iter().any(|asked| matches!(asked, Asked::Get(_)))
     }
 
+    /// Waits until there may be more of the blob that is watched: for ever, if none is.
+    pub async fn more(&mut self) {
+        match &mut self.watching {
+            Some(watching) => watching.due().await,
+            None => future::pending().await,
+        }
+    }
+
     /// Takes back what was sent. One buffer is on its way while one is filled.
     pub fn reuse(&mut self, sent: Vec<Outgoing>) {
         let large = sent.into_iter().map(|outgoing| outgoing.frame.body).filter(|body| body.len() as u64 >= DATA_BYTES);
@@ -80,14 +99,21 @@ impl Source {
     }
 
     /// Frames for about [`DATA_BYTES`]: one large `Data`, or the answers to many requests for small blobs.
-    pub fn prepare(&mut self, busy: bool) -> Vec<Outgoing> {
+    pub fn prepare(&mut self, may: May) -> Vec<Outgoing> {
         let (mut frames, mut free) = (Vec::new(), DATA_BYTES);
         let told = self.look();
         frames.extend(told.map(|frame| Outgoing { frame, content_bytes: 0, ends_answer: false }));
+        if may == May::Refuse && self.left.take().is_some() {
+            self.blob = None;
+            frames.push(Outgoing { frame: busy().to_frame(), content_bytes: 0, ends_answer: true });
+        }
         loop {
+            if may == May::Tell && (self.left.is_some() || matches!(self.waiting.front(), Some(Asked::Get(_)))) {
+                return frames;
+            }
             let Some(left) = &mut self.left else {
                 match self.waiting.pop_front() {
-                    Some(asked) => frames.push(self.begin(asked, busy)),
+                    Some(asked) => frames.push(self.begin(asked, may)),
                     None => return frames,
                 }
                 continue;
@@ -109,9 +135,9 @@ impl Source {
     }
 
     /// The first frame of an answer, perhaps the only one.
-    fn begin(&mut self, asked: Asked, busy: bool) -> Outgoing {
+    fn begin(&mut self, asked: Asked, may: May) -> Outgoing {
         let refused = match asked {
-            Asked::Get(_) if busy => ErrorReply::busy(BUSY_RETRY_MS),
+            Asked::Get(_) if may == May::Refuse => busy(),
             Asked::Get(get) => match self.open(&get) {
                 Ok((size, ranges)) => {
                     self.left = Some(ranges.clone());
@@ -187,4 +213,8 @@ impl Source {
             }
         }
     }
+}
+
+fn busy() -> ErrorReply {
+    ErrorReply::busy(BUSY_RETRY_MS)
 }

@@ -1,59 +1,121 @@
 //! What all streams that are served share: slots, limits, and the account of what was sent.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+use smol::channel::{Receiver, Sender, bounded};
 
 use super::{
     limiter::{Limiter, Meter},
-    slots::{Paused, Slots},
+    slots::{Client, Paused, Slots, Ticket, Turn},
     throttle::Priority,
 };
-use crate::{clock, content::NodeId};
+use crate::{
+    clock,
+    content::NodeId,
+    limits::transfer::{SLOT_TURN_MS, SLOT_WAIT_MS},
+};
+
+/// See [`SLOT_WAIT_MS`]; tests of busy nodes don't wait that long.
+const SLOT_WAIT: Duration = Duration::from_millis(if cfg!(test) { 1_000 } else { SLOT_WAIT_MS });
 
 /// The upload slots of a node, and what it has sent: one for all blob streams. Clones share the slots.
 #[derive(Clone)]
 pub struct Uploads {
     shared: Arc<Shared>,
     /// Who gets what is sent.
-    peer: NodeId,
-    /// A slot is only taken if many are free, and given back with each pause.
-    is_throttled: bool,
+    client: Client,
 }
 
 struct Shared {
-    slots: Mutex<Slots>,
+    queue: Mutex<Queue>,
     sent_bytes: AtomicU64,
     limiter: Limiter,
+}
+
+struct Queue {
+    slots: Slots,
+    /// Those who wait for one.
+    waiting: BTreeMap<Ticket, (Client, Sender<Slot>)>,
 }
 
 /// A slot, given back when it is dropped.
 pub(super) struct Slot {
     shared: Arc<Shared>,
-    peer: NodeId,
+    client: Client,
     taken: Instant,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.shared.slots().give_back(self.peer);
+        self.shared.change(|queue| queue.slots.give_back(self.client.peer));
     }
 }
 
 impl Slot {
-    /// Whether it is another's turn.
-    pub fn is_over(&self) -> bool {
-        self.shared.slots().is_over(clock::now(), self.peer, self.taken)
+    /// Whether it is another's turn. To be asked when an answer ends, and in the midst of one, which may take a short turn.
+    pub fn is_over(&mut self, is_answering: bool) -> bool {
+        let now = clock::now();
+        if is_answering && now.saturating_duration_since(self.taken) < Duration::from_millis(SLOT_TURN_MS) {
+            return false;
+        }
+        self.taken = now;
+        self.shared.look(|queue| queue.slots.ends_turn(self.client))
+    }
+}
+
+/// A place in the line for a slot, which dropping gives up.
+pub(super) struct Waiting {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    slot: Receiver<Slot>,
+    until: Instant,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.change(|queue| {
+            queue.slots.leave(self.ticket);
+            queue.waiting.remove(&self.ticket)
+        });
+    }
+}
+
+impl Waiting {
+    /// The slot; none if it takes too long, or there will be none.
+    pub async fn slot(&self) -> Option<Slot> {
+        clock::within(self.until.saturating_duration_since(clock::now()), self.slot.recv()).await?.ok()
     }
 }
 
 impl Shared {
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn look<T>(&self, look: impl FnOnce(&mut Queue) -> T) -> T {
+        look(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes something, and gives slots to those whose turn it is then.
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let (changed, next) = self.look(|queue| {
+            let changed = change(queue);
+            let next = std::iter::from_fn(|| queue.slots.next());
+            let next: Vec<_> = next.filter_map(|ticket| queue.waiting.remove(&ticket)).collect();
+            (changed, next)
+        });
+        for (client, sender) in next {
+            // Who has just left gives it back by that.
+            drop(sender.try_send(self.slot(client)));
+        }
+        changed
+    }
+
+    fn slot(self: &Arc<Self>, client: Client) -> Slot {
+        Slot { shared: Arc::clone(self), client, taken: clock::now() }
     }
 }
 
@@ -61,29 +123,32 @@ impl Uploads {
     /// At most `slots` streams are sent content at a time, normally
     /// [`UPLOAD_SLOTS`](crate::limits::transfer::UPLOAD_SLOTS).
     pub fn new(slots: usize) -> Self {
-        let slots = Mutex::new(Slots::new(slots));
-        let shared = Shared { slots, sent_bytes: AtomicU64::new(0), limiter: Limiter::default() };
-        Self { shared: Arc::new(shared), peer: NodeId([0; 32]), is_throttled: false }
+        let queue = Mutex::new(Queue { slots: Slots::new(slots), waiting: BTreeMap::new() });
+        let shared = Shared { queue, sent_bytes: AtomicU64::new(0), limiter: Limiter::default() };
+        Self { shared: Arc::new(shared), client: Client { peer: NodeId([0; 32]), is_throttled: false } }
     }
 
     /// The same slots, for a stream of this peer.
     pub fn of(&self, peer: NodeId) -> Self {
-        Self { peer, ..self.clone() }
+        Self { client: Client { peer, ..self.client }, ..self.clone() }
     }
 
     /// The same slots, for a peer that gets one only while others leave more than half of them, and less of a limited rate.
     pub fn throttled(self) -> Self {
-        Self { is_throttled: true, ..self }
+        Self { client: Client { is_throttled: true, ..self.client }, ..self }
     }
 
     /// So many slots from now on.
     pub fn set_slots(&self, slots: usize) {
-        self.shared.slots().set_count(slots);
+        self.shared.change(|queue| queue.slots.set_count(slots));
     }
 
-    /// These peers are sent nothing from now on: what was begun is sent to the end of the answer.
+    /// These peers are sent nothing from now on, but for the rest of short answers.
     pub fn set_paused(&self, paused: Paused) {
-        self.shared.slots().set_paused(paused);
+        self.shared.change(|queue| {
+            let gone = queue.slots.set_paused(paused);
+            gone.iter().for_each(|ticket| _ = queue.waiting.remove(ticket));
+        });
     }
 
     /// What bounds the rate of all that is sent.
@@ -100,20 +165,22 @@ impl Uploads {
         self.shared.sent_bytes.fetch_add(bytes, Relaxed);
     }
 
-    pub(super) fn is_throttled(&self) -> bool {
-        self.is_throttled
-    }
-
     pub(super) fn meter(&self) -> Meter {
-        self.limiter().meter(self.peer, if self.is_throttled { Priority::Low } else { Priority::Normal })
+        let Client { peer, is_throttled } = self.client;
+        self.limiter().meter(peer, if is_throttled { Priority::Low } else { Priority::Normal })
     }
 
-    pub(super) fn take(&self) -> Option<Slot> {
-        let (mut slots, now) = (self.shared.slots(), clock::now());
-        let is_taken = match self.is_throttled {
-            true => slots.take_spare(now, self.peer),
-            false => slots.take(now, self.peer),
-        };
-        is_taken.then(|| Slot { shared: self.shared.clone(), peer: self.peer, taken: now })
+    /// Takes a slot if one is free; else a place in the line, or none if too many wait.
+    pub(super) fn take(&self) -> Result<Slot, Option<Waiting>> {
+        let (client, shared) = (self.client, &self.shared);
+        shared.look(|queue| match queue.slots.take(client) {
+            Turn::Now => Ok(shared.slot(client)),
+            Turn::Never => Err(None),
+            Turn::Later(ticket) => {
+                let (sender, slot) = bounded(1);
+                queue.waiting.insert(ticket, (client, sender));
+                Err(Some(Waiting { shared: Arc::clone(shared), ticket, slot, until: clock::now() + SLOT_WAIT }))
+            }
+        })
     }
 }

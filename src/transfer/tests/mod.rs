@@ -5,6 +5,7 @@ mod fetching;
 mod lies;
 mod slow;
 mod swarms;
+mod turns;
 mod watching;
 
 use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
@@ -152,19 +153,4 @@ fn futures_can_be_spawned() {
     let provider = Provider { node: NodeId([1; 32]), stream: (&mut near, &mut Pace::default()), open: &open };
     spawnable(fetch(&swarm, provider, &Places::new(1), &name(&id), &mut |_, _| {}));
     spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], &mut |_| {}));
-}
-
-#[test]
-fn a_throttled_peer_gets_what_others_leave() {
-    let uploads = Uploads::new(4);
-    let throttled = uploads.clone().throttled();
-    let (a, b) = (throttled.take().unwrap(), throttled.take());
-    assert!(b.is_some() && throttled.take().is_none(), "half of them");
-    let others = [uploads.take(), uploads.take()];
-    assert!(others.iter().all(Option::is_some) && uploads.take().is_none());
-    drop((a, b));
-    assert!(throttled.take().is_none(), "others have more than half");
-    assert!(uploads.take().is_some(), "they may have all");
-    drop(others);
-    assert!(throttled.take().is_some());
 }

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use super::{Action, Frame, Number, Ranges, Slots, Swarm, groups_in};
-use crate::limits::{
-    GROUP_BYTES,
-    transfer::{BUSY_RETRY_MS, SLOT_IDLE_MS},
-    wire::DATA_BYTES,
-};
+use crate::limits::{GROUP_BYTES, transfer::BUSY_RETRY_MS, wire::DATA_BYTES};
 
-const SLOT_IDLE: Duration = Duration::from_millis(SLOT_IDLE_MS);
+/// Where it keeps its slot, a stream that asks nothing has it for so long.
+const SLOT_IDLE: Duration = Duration::from_secs(1);
 const BUSY_RETRY: Duration = Duration::from_millis(BUSY_RETRY_MS as u64);
 /// Frames of one stream that have left and have not come: the window of a stream.
 const ON_THE_WAY: usize = 4;
