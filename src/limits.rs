@@ -117,8 +117,10 @@ pub mod store {
     pub const BATCH_BYTES: usize = 64 * 1024;
     /// Damaged indexes that are kept for whoever wants to look at them.
     pub const DAMAGED_INDEXES: u32 = 3;
-    /// Small files that are written before they are synced together.
-    pub const SMALL_FILES_PER_SYNC: usize = 128;
+    /// Small files that are written before they are synced together: their records are two batches of the index.
+    pub const SMALL_FILES_PER_SYNC: usize = 2 * (BATCH_RECORDS - 4);
+    /// Bytes of all programs that wait for a disk: with more, small files are synced one by one, and not all that there is.
+    pub const SYNC_ALL_BYTES: u64 = 64 * 1024 * 1024;
     /// Bytes of a running download between two checkpoints.
     pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
     /// Files that the index knows for one blob; it may have more names, which are not written down.

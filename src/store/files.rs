@@ -147,6 +147,11 @@ impl Temp {
         Ok(Self { file, path })
     }
 
+    /// It stays where it is.
+    pub(super) fn leave(mut self) {
+        self.path = PathBuf::new();
+    }
+
     /// The last part of its path.
     pub(super) fn name(&self) -> &OsStr {
         self.path.file_name().unwrap_or_default()

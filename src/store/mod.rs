@@ -10,6 +10,7 @@
 //! | `index/`, `index.generation` | sled: blobs by id, can be rebuilt; how far it was |
 //! | `outboard/ab/<id>.obao` | the hash tree of a blob larger than one group |
 //! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
+//! | `incoming/naming-N` | small files that get names, until they have records |
 //! | `library/` | finished files with their names |
 //! | `library.id` | which disk the library is on, if it has one of its own |
 //! | `scrub.position` | how far the scrub is |
@@ -59,6 +60,7 @@ mod repair;
 mod room;
 mod scrub;
 mod small;
+mod together;
 mod tree;
 mod unfinished;
 
@@ -86,7 +88,7 @@ pub use paths::LibraryPath;
 pub use repair::Damage;
 pub use room::Totals;
 pub use scrub::{Position, Scrubbed};
-pub use small::{PutOutcome, SmallBlob};
+pub use small::{PutOutcome, SmallBlob, SmallFiles};
 
 use crate::{
     content::ContentId,
@@ -122,6 +124,8 @@ struct Shared {
     /// Held while names in the library change.
     naming: Mutex<()>,
     next_temp: AtomicU64,
+    /// Bytes of small files that have no names yet.
+    unplaced_bytes: AtomicU64,
     /// See [`Store::uses`].
     uses: AtomicU64,
     /// See [`Store::damages`].
@@ -262,6 +266,7 @@ impl Store {
             found: Mutex::default(),
             naming: Mutex::default(),
             next_temp: AtomicU64::new(0),
+            unplaced_bytes: AtomicU64::new(0),
             uses: AtomicU64::new(0),
             damages: Mutex::default(),
             faults: smol::channel::bounded(1),

@@ -61,8 +61,22 @@ impl Folder {
     /// Opens the folder that holds `relative` below `root`, and makes missing ones durably if `create`. Also returns the
     /// last part of the path.
     pub(super) fn above<'a>(root: &Path, relative: &'a Path, create: bool) -> Result<(Self, &'a OsStr), StoreError> {
+        Self::above_from(None, root, relative, create)
+    }
+
+    /// The same by somebody who may have it open already.
+    pub(super) fn above_from<'a>(
+        last: Option<Self>,
+        root: &Path,
+        relative: &'a Path,
+        create: bool,
+    ) -> Result<(Self, &'a OsStr), StoreError> {
         let outside = |path: &Path| StoreError::OutsideLibrary { path: path.to_owned() };
         let name = relative.file_name().ok_or_else(|| outside(relative))?;
+        let is_above = |last: &Self| Some(&*last.path) == root.join(relative).parent();
+        if let Some(last) = last.filter(is_above) {
+            return Ok((last, name));
+        }
         let mut folder = Self::open(root)?;
         for part in relative.parent().into_iter().flat_map(Path::components) {
             let Component::Normal(part) = part else { return Err(outside(relative)) };

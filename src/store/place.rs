@@ -118,11 +118,28 @@ impl Store {
         id: &ContentId,
         folders: &mut Vec<PathBuf>,
     ) -> Result<Location, StoreError> {
-        self.check_library()?;
         let _naming = self.naming();
         let relative = Path::new(OsStr::from_bytes(to));
         let library = self.library();
         let (folder, name) = Folder::above(&library, relative, true)?;
+        let location = self.name_in(&folder, name, source, from, id, relative)?;
+        folders.push(folder.path().to_owned());
+        Ok(location)
+    }
+
+    /// The same in a folder that is open, which the caller makes durable, for who holds the lock of the names. `relative` is the
+    /// path to the name from the library.
+    pub(super) fn name_in(
+        &self,
+        folder: &Folder,
+        name: &OsStr,
+        source: &Folder,
+        from: &OsStr,
+        id: &ContentId,
+        relative: &Path,
+    ) -> Result<Location, StoreError> {
+        self.check_library()?;
+        let to = relative.as_os_str().as_bytes();
         let path = folder.path().join(name);
         let open = || folder.file(name).and_then(|file| Ok((file.metadata()?, file)));
         loop {
@@ -154,13 +171,16 @@ impl Store {
             log::warn!("{} was not the file that belongs there; it is now {}", path.display(), aside.display());
         }
         let (metadata, _) = open().map_err(at(&path))?;
-        folders.push(folder.path().to_owned());
         Ok(Location::new(LIBRARY, to.to_vec(), &metadata))
     }
 
     /// Whether `library/<to>` is a file whose own name differs in case: there, case is ignored, and the file is another's.
     pub fn is_taken(&self, to: &LibraryPath) -> bool {
         let library = self.library();
+        // Mostly there is nothing.
+        if library.join(to.as_str()).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return false;
+        }
         let Ok((folder, name)) = Folder::above(&library, Path::new(to.as_str()), false) else { return false };
         folder.file(name).is_ok() && folder.lists(name).is_ok_and(|lists| !lists)
     }

@@ -42,13 +42,14 @@ impl Store {
         self.0.quota_bytes.store(quota_bytes, Relaxed);
     }
 
-    /// What the files take, and the downloads that were begun, or will.
+    /// What the files take, and the downloads that were begun, or will, and small files that have no names yet.
     fn library_bytes(&self, partials: &Partials) -> u64 {
         // One that is just being finished is counted as a file.
         let is_here =
             |id| self.0.index.record(id).is_ok_and(|record| record.is_some_and(|it| self.as_seen(&it).is_available()));
         let begun: u64 = partials.iter().filter(|(id, _)| !is_here(id)).map(|(_, partial)| partial.size()).sum();
-        self.0.index.count().library_bytes.saturating_add(begun)
+        let unplaced = self.0.unplaced_bytes.load(Relaxed);
+        self.0.index.count().library_bytes.saturating_add(begun).saturating_add(unplaced)
     }
 
     /// Fails if so many more bytes have no room: [`StoreError::OverQuota`] if they may not be kept, [`StoreError::NoSpace`] if

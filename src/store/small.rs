@@ -1,20 +1,17 @@
 //! Many small blobs at once: one round of syncs for many files.
 
-use std::{os::unix::fs::FileExt, path::PathBuf};
-
-use rustix::fs::{Advice, fadvise};
+use std::{os::unix::fs::FileExt, path::Path, sync::atomic::Ordering::Relaxed};
 
 use super::{
-    LibraryPath, Store, StoreError,
-    errors::at,
-    files::Temp,
-    record::Location,
-    unfinished::{Doing, Noted},
+    LibraryPath, Store, StoreError, errors::at, files::Temp, paths::Folder, record::Location, together::Together,
+    unfinished::Noted,
 };
-use crate::{content::ContentId, limits::store::SMALL_FILES_PER_SYNC};
+use crate::{
+    content::ContentId,
+    limits::{NO_OUTBOARD_BYTES, store::SMALL_FILES_PER_SYNC},
+};
 
-/// A blob in memory, and where it is to stand. For blobs of at most
-/// [`NO_OUTBOARD_BYTES`](crate::limits::NO_OUTBOARD_BYTES), which have no outboard.
+/// A blob in memory, and where it is to stand. For blobs of at most [`NO_OUTBOARD_BYTES`], which have no outboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmallBlob {
     /// What the bytes hash to, if they are right.
@@ -36,59 +33,125 @@ pub enum PutOutcome {
     Failed(StoreError),
 }
 
+/// Small blobs whose bytes were verified and are durable, and that have no names yet. Dropping it gives them up.
+pub struct SmallFiles {
+    store: Store,
+    files: Vec<SmallFile>,
+    /// Until they are in the index: a power cut must not leave files that nobody knows.
+    note: Option<Temp>,
+    /// Of all of them: no file of the library yet, but room that is taken.
+    bytes: u64,
+}
+
+struct SmallFile {
+    id: ContentId,
+    size: u64,
+    to: LibraryPath,
+    /// None if the bytes are wrong.
+    temp: Option<Temp>,
+}
+
 impl Store {
     /// Verifies and places small blobs; the outcomes are in the order of the blobs. Durable when it returns. An error is
     /// about all of them: none may be relied upon, and those that stand are found again when they are put again.
-    pub fn put_small(&self, blobs: Vec<SmallBlob>) -> Result<Vec<PutOutcome>, StoreError> {
+    pub fn put_small(&self, mut blobs: Vec<SmallBlob>) -> Result<Vec<PutOutcome>, StoreError> {
         let mut outcomes = Vec::with_capacity(blobs.len());
-        for round in blobs.chunks(SMALL_FILES_PER_SYNC) {
-            self.check_room(round.iter().map(|blob| blob.bytes.len() as u64).sum())?;
-            self.put_round(round, &mut outcomes)?;
+        while !blobs.is_empty() {
+            let rest = blobs.split_off(blobs.len().min(SMALL_FILES_PER_SYNC));
+            outcomes.extend(self.write_small(blobs)?.place()?);
+            blobs = rest;
         }
         Ok(outcomes)
     }
 
-    fn put_round(&self, round: &[SmallBlob], outcomes: &mut Vec<PutOutcome>) -> Result<(), StoreError> {
-        let mut temps = Vec::with_capacity(round.len());
-        for blob in round {
-            temps.push(self.write_small(blob)?);
+    /// The first half of [`Store::put_small`], for up to [`SMALL_FILES_PER_SYNC`]. While one round is placed, the next can be
+    /// written.
+    pub fn write_small(&self, blobs: Vec<SmallBlob>) -> Result<SmallFiles, StoreError> {
+        let bytes = blobs.iter().map(|blob| blob.bytes.len() as u64).sum();
+        self.check_room(bytes)?;
+        self.0.unplaced_bytes.fetch_add(bytes, Relaxed);
+        let mut written = SmallFiles { store: self.clone(), files: Vec::with_capacity(blobs.len()), note: None, bytes };
+        let together = Together::begin(&self.0.incoming)?;
+        for SmallBlob { id, bytes, to } in blobs {
+            let temp = self.write_one(&id, &bytes)?;
+            written.files.push(SmallFile { id, size: bytes.len() as u64, to, temp });
         }
-        let mut folders: Vec<PathBuf> = Vec::new();
-        let mut located: Vec<(ContentId, u64, Location)> = Vec::with_capacity(round.len());
-        for temp in temps.iter().flatten() {
-            temp.file.sync_all().map_err(at(&temp.path))?;
-        }
-        let named = round.iter().zip(&temps).filter(|(_, temp)| temp.is_some());
-        let named: Vec<_> = named.map(|(blob, _)| Noted::named(blob.id, blob.to.as_str().as_bytes())).collect();
-        self.note(Doing::Naming, &named, true)?;
-        for (blob, temp) in round.iter().zip(&temps) {
-            let Some(temp) = temp else {
-                outcomes.push(PutOutcome::Corrupt);
-                continue;
-            };
-            match self.name_file(temp, blob.to.as_str().as_bytes(), &blob.id, &mut folders) {
-                Ok(location) => {
-                    located.push((blob.id, blob.bytes.len() as u64, location));
-                    outcomes.push(PutOutcome::Stored);
-                }
-                Err(error) => outcomes.push(PutOutcome::Failed(error)),
-            }
-        }
-        self.sync_folders(folders)?;
-        self.record(located)?;
-        self.note(Doing::Naming, &named, false)
+        let whole = written.files.iter().filter(|file| file.temp.is_some());
+        let noted: Vec<_> = whole.map(|file| Noted::named(file.id, file.to.as_str().as_bytes())).collect();
+        written.note = Some(self.note_beside(&noted)?);
+        let temps = written.files.iter().filter_map(|file| file.temp.as_ref()).chain(&written.note);
+        together.sync(&temps.collect::<Vec<_>>())?;
+        Ok(written)
     }
 
     /// None if the bytes are wrong.
-    fn write_small(&self, blob: &SmallBlob) -> Result<Option<Temp>, StoreError> {
-        if blob.bytes.len() as u64 > crate::limits::NO_OUTBOARD_BYTES || ContentId::of(&blob.bytes) != blob.id {
+    fn write_one(&self, id: &ContentId, bytes: &[u8]) -> Result<Option<Temp>, StoreError> {
+        if bytes.len() as u64 > NO_OUTBOARD_BYTES || ContentId::of(bytes) != *id {
             return Ok(None);
         }
         self.note_use();
         let temp = Temp::create(self.0.incoming.join(self.temp_name()))?;
-        temp.file.write_all_at(&blob.bytes, 0).map_err(at(&temp.path))?;
-        // The kernel starts to write now, so that the syncs that follow wait for one journal commit and not for many.
-        let _ = fadvise(&temp.file, 0, None, Advice::DontNeed);
+        temp.file.write_all_at(bytes, 0).map_err(at(&temp.path))?;
         Ok(Some(temp))
+    }
+}
+
+impl SmallFiles {
+    /// Gives the files their names and puts them into the index: the second half of [`Store::put_small`].
+    pub fn place(mut self) -> Result<Vec<PutOutcome>, StoreError> {
+        let placed = self.try_place();
+        if placed.is_err() {
+            // Some may have their names.
+            self.note.take().into_iter().for_each(Temp::leave);
+        }
+        placed
+    }
+
+    fn try_place(&self) -> Result<Vec<PutOutcome>, StoreError> {
+        let Self { store, files, .. } = self;
+        let (mut outcomes, mut folders) = (Vec::with_capacity(files.len()), Vec::new());
+        let mut located: Vec<(ContentId, u64, Location)> = Vec::with_capacity(files.len());
+        for (file, location) in files.iter().zip(store.name_small(files)?) {
+            outcomes.push(match location {
+                None => PutOutcome::Corrupt,
+                Some(Err(error)) => PutOutcome::Failed(error),
+                Some(Ok(location)) => {
+                    let path = store.roots().path(&location);
+                    folders.extend(path.parent().map(Path::to_owned));
+                    located.push((file.id, file.size, location));
+                    PutOutcome::Stored
+                }
+            });
+        }
+        store.sync_folders(folders)?;
+        store.record(located)?;
+        Ok(outcomes)
+    }
+}
+
+impl Store {
+    /// None for those without a file.
+    fn name_small(&self, files: &[SmallFile]) -> Result<Vec<Option<Result<Location, StoreError>>>, StoreError> {
+        let incoming = Folder::open(&self.0.incoming)?;
+        let library = self.library();
+        let _naming = self.naming();
+        // Most go to the folder of the one before.
+        let mut last = None;
+        let name = |file: &SmallFile| {
+            let temp = file.temp.as_ref()?;
+            let relative = Path::new(file.to.as_str());
+            Some(Folder::above_from(last.take(), &library, relative, true).and_then(|(folder, name)| {
+                let location = self.name_in(&folder, name, &incoming, temp.name(), &file.id, relative);
+                last = Some(folder);
+                location
+            }))
+        };
+        Ok(files.iter().map(name).collect())
+    }
+}
+
+impl Drop for SmallFiles {
+    fn drop(&mut self) {
+        self.store.0.unplaced_bytes.fetch_sub(self.bytes, Relaxed);
     }
 }

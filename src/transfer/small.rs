@@ -7,7 +7,10 @@ use futures::{
     future::{Either, select},
     io::{BufReader, BufWriter},
 };
-use smol::channel::{self, Receiver, Sender, TrySendError};
+use smol::{
+    Task,
+    channel::{self, Receiver, Sender, TrySendError},
+};
 
 use super::{
     answer::{Answer, Step, Violation},
@@ -22,7 +25,7 @@ use crate::{
         transfer::{SMALL_BATCH_BYTES, SMALL_BYTES},
         wire::PIPELINED_REQUESTS,
     },
-    store::{LibraryPath, PutOutcome, SmallBlob, Store},
+    store::{LibraryPath, PutOutcome, SmallBlob, Store, StoreError},
     wire::{
         blob::{Get, Range, Ranges, Request},
         write_frame,
@@ -180,7 +183,7 @@ async fn read_answer<R: AsyncRead + Unpin>(
     }
 }
 
-/// Verifies and writes batches, off the executor.
+/// Verifies and writes batches, off the executor. While the files of one batch get their names, the next is written.
 async fn write(
     store: &Arc<Store>,
     wants: &[SmallWant],
@@ -189,6 +192,7 @@ async fn write(
 ) -> Result<Vec<SmallOutcome>, FetchError> {
     let mut outcomes = Vec::with_capacity(wants.len());
     let mut kept_bytes = 0;
+    let mut placing: Option<Placing> = None;
     while let Ok(batch) = to_write.recv().await {
         // After the last batch nobody waits for it.
         let _ = taken.try_send(());
@@ -201,14 +205,43 @@ async fn write(
             }));
         }
         let store = Arc::clone(store);
-        for (at, put) in places.into_iter().zip(smol::unblock(move || store.put_small(blobs)).await?) {
+        let written = smol::unblock(move || store.write_small(blobs)).await;
+        // In their order, and all that was written before an error.
+        if let Some(placing) = placing.take() {
+            placing.end(wants, &mut outcomes, &mut kept_bytes).await?;
+            progress(kept_bytes);
+        }
+        let written = written?;
+        placing = Some(Placing { places, task: smol::unblock(move || written.place()) });
+    }
+    if let Some(placing) = placing {
+        placing.end(wants, &mut outcomes, &mut kept_bytes).await?;
+        progress(kept_bytes);
+    }
+    Ok(outcomes)
+}
+
+/// A batch whose files get their names.
+struct Placing {
+    /// Where they are among the wants.
+    places: Vec<usize>,
+    task: Task<Result<Vec<PutOutcome>, StoreError>>,
+}
+
+impl Placing {
+    async fn end(
+        self,
+        wants: &[SmallWant],
+        outcomes: &mut [SmallOutcome],
+        kept_bytes: &mut u64,
+    ) -> Result<(), StoreError> {
+        for (at, put) in self.places.into_iter().zip(self.task.await?) {
             match put {
-                PutOutcome::Stored => kept_bytes += wants[at].size,
+                PutOutcome::Stored => *kept_bytes += wants[at].size,
                 PutOutcome::Corrupt => outcomes[at] = Err(Violation::WrongBytes.into()),
                 PutOutcome::Failed(error) => outcomes[at] = Err(error.into()),
             }
         }
-        progress(kept_bytes);
+        Ok(())
     }
-    Ok(outcomes)
 }

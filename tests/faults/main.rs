@@ -113,11 +113,12 @@ fn open(place: &Place) -> Option<Store> {
 }
 
 /// System calls that write, by groups of those that do the same.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 13] = [
     "write",
     "pwrite64",
     "fsync",
     "fdatasync",
+    "syncfs",
     "sync_file_range",
     "?rename,?renameat,renameat2",
     "?unlink,unlinkat",

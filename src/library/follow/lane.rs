@@ -241,7 +241,8 @@ impl<C: Connect> Runner<'_, C> {
     async fn make_way(&mut self, summary: &Summary, wants: Vec<Want>) -> Result<Vec<Want>, Stop> {
         let summary = summary.clone();
         let made = with(&self.follower.library, move |library| {
-            wants.iter().try_for_each(|want| make_way(library, &summary, &want.item, &want.to)).map(|()| wants)
+            let ways = wants.iter().map(|want| (&want.item, &want.to));
+            make_way(library, &summary, ways).map(|()| wants)
         });
         made.await.map_err(|error| not_now("making way for a new edition", &error))
     }

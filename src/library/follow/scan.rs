@@ -219,7 +219,7 @@ fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::
         return Ok(());
     }
     let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(()) };
-    make_way(library, summary, item, &to)?;
+    make_way(library, summary, [(item, &to)].into_iter())?;
     match library.store().place(&item.id, &to) {
         // Its files are gone: it is marked, and fetched in the next pass.
         Err(StoreError::NotFound(id)) => drop(library.store().verify(&id, &mut |_| ControlFlow::Continue(()))?),
@@ -244,18 +244,19 @@ fn free_path(library: &Library, folder: &str, path: &str) -> Option<LibraryPath>
     LibraryPath::new(&format!("{folder}/{}", names::case_path(path)))
 }
 
-/// Moves an earlier edition that has this item's name out of the way: it is ours, not a reader's. It stays readable until
-/// the new one is here.
-pub(super) fn make_way(
+/// Moves earlier editions that have the names of these items out of the way: they are ours, not a reader's. They stay
+/// readable until the new ones are here.
+pub(super) fn make_way<'a>(
     library: &Library,
     summary: &Summary,
-    item: &Item,
-    to: &LibraryPath,
+    mut items: impl Iterator<Item = (&'a Item, &'a LibraryPath)>,
 ) -> Result<(), LibraryError> {
     let Some(mut kept) = library.kept(&summary.key)? else { return Ok(()) };
-    let Some(old) = kept.item(&item.path)?.filter(|old| old.id != item.id) else { return Ok(()) };
-    let path = library.store().library().join(to.as_str());
-    editions::set_back(library, &summary.folder, &[(old, path)]).map(drop)
+    items.try_for_each(|(item, to)| {
+        let Some(old) = kept.item(&item.path)?.filter(|old| old.id != item.id) else { return Ok(()) };
+        let path = library.store().library().join(to.as_str());
+        editions::set_back(library, &summary.folder, &[(old, path)]).map(drop)
+    })
 }
 
 /// Puts a collection in order after a pass: earlier editions go whose successors are here, and what is held is counted.

@@ -277,6 +277,9 @@ fn a_quota_is_for_copies_of_all_kinds() {
     let small =
         |seed, bytes| SmallBlob { id: ContentId::of(&content(bytes, seed)), bytes: content(bytes, seed), to: to("s") };
     assert!(matches!(target.put_small(vec![small(1, 50_001)]), Err(StoreError::OverQuota { missing_bytes: 1, .. })));
+    let written = target.write_small(vec![small(3, 40_000)]).unwrap();
+    assert!(matches!(target.put_small(vec![small(1, 10_001)]), Err(StoreError::OverQuota { missing_bytes: 1, .. })));
+    drop(written);
     let file = here.path().join("other.bin");
     fs::write(&file, content(50_001, 2)).unwrap();
     let copied = target.import_copy(&file, &to("x"), &mut go_on);

@@ -186,3 +186,28 @@ fn a_name_without_a_record_is_found_again() {
     assert_eq!(state(&store, &copy), BlobState::Complete);
     assert_eq!(store.0.index.noted(Doing::Naming).unwrap(), Vec::<Vec<u8>>::new());
 }
+
+#[test]
+fn small_files_with_names_and_without_records_are_found_again() {
+    let dir = TempDir::new().unwrap();
+    let incoming = dir.path().join("incoming");
+    let store = open(dir.path());
+    let written = store.write_small(vec![small(b"a", "c/a"), small(b"b", "c/b")]).unwrap();
+    let notes = fs::read_dir(&incoming).unwrap().map(|entry| entry.unwrap().path());
+    let notes: Vec<_> = notes.filter(|path| path.file_name().unwrap().as_bytes().starts_with(b"naming-")).collect();
+    let [note] = &notes[..] else { panic!("{notes:?}") };
+    let note = fs::read(note).unwrap();
+    drop(written);
+    assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0, "what is given up is gone");
+    drop(store);
+    // The power went when one had its name, and before that when a note was not whole.
+    fs::write(incoming.join("naming-7"), &note).unwrap();
+    fs::write(incoming.join("naming-8"), &note[..note.len() - 1]).unwrap();
+    fs::create_dir(dir.path().join("library/c")).unwrap();
+    fs::write(dir.path().join("library/c/a"), b"a").unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.found(), [store.library().join("c/a")]);
+    assert_eq!(state(&store, &ContentId::of(b"a")), BlobState::Complete);
+    assert_eq!(store.info(&ContentId::of(b"b")).unwrap(), None);
+    assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0);
+}
