@@ -22,7 +22,7 @@ const PROTOCOL_VERSION: &str = "/allibrary/1";
 /// How that of any version begins.
 const FAMILY: &str = "/allibrary/";
 /// Between two pings of a peer: they show that the protocols answer, not only QUIC, and stock peers expect them.
-const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_INTERVAL: Duration = Duration::from_secs(300);
 /// After which an unanswered ping counts as failed.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two exchanges of addresses with a connected peer; changes are pushed at once.

@@ -23,6 +23,9 @@ use smol::lock::SemaphoreGuardArc;
 use super::{CloseCode, Error, Stream, Watched, endpoint::Endpoint, watched};
 use crate::{clock, limits::network as limits, network::tls};
 
+/// How long an acknowledgement may wait (RFC 9000, section 18.2, `max_ack_delay`).
+const ACK_DELAY: Duration = Duration::from_millis(25);
+
 /// A connection as the driver and all handles see it.
 pub(super) struct Shared {
     endpoint: Arc<Endpoint>,
@@ -44,6 +47,8 @@ pub(super) struct State {
     pub(super) heard: Instant,
     /// The frames of such packets, by which they are noticed.
     frames: u64,
+    /// Of these, those that only ask for a sign of life.
+    pings: u64,
     /// Why it is no more.
     pub(super) lost: Option<ConnectionError>,
     /// All that there was to send after the end has been sent.
@@ -90,6 +95,7 @@ impl Shared {
             connected: false,
             heard: clock::now(),
             frames: 0,
+            pings: 0,
             lost: None,
             flushed: false,
             touched: false,
@@ -163,9 +169,22 @@ impl State {
     /// The driver has come; what is touched from now on needs it again.
     pub(super) fn begin_drive(&mut self, now: Instant) {
         self.touched = false;
-        let frames = watched::frames(&self.proto.stats().frame_rx);
+        let stats = self.proto.stats().frame_rx;
+        let frames = watched::frames(&stats);
         if frames != self.frames {
             (self.frames, self.heard) = (frames, now);
+        }
+        if stats.ping != self.pings {
+            self.pings = stats.ping;
+            self.answer_at_once(now);
+        }
+    }
+
+    /// Acknowledges a probe now: the [`ACK_DELAY`] that it might wait for data to go with would only wake this node once more.
+    fn answer_at_once(&mut self, now: Instant) {
+        // As it was heard just now, no other timer of an idle connection is as close; one that is comes a moment early.
+        if let Some(due) = self.proto.poll_timeout().filter(|due| *due <= now + ACK_DELAY) {
+            self.proto.handle_timeout(due);
         }
     }
 
