@@ -122,6 +122,13 @@ impl<'a> Place<'a> {
 
     /// Starts a node; it is ready when this returns.
     pub fn start(&self, arguments: &[&str]) -> Node<'a> {
+        let mut node = self.spawn(arguments);
+        node.wait_for("the node to answer", |_| true);
+        node
+    }
+
+    /// Starts a node, and waits for nothing.
+    pub fn spawn(&self, arguments: &[&str]) -> Node<'a> {
         let mut all = vec!["-v", "run"];
         all.extend(arguments);
         let mut command = self.command(&all);
@@ -133,9 +140,7 @@ impl<'a> Place<'a> {
             .stderr(file)
             .spawn()
             .expect("the program was built for this test");
-        let mut node = Node { place: self.clone(), child, log };
-        node.wait_for("the node to answer", |_| true);
-        node
+        Node { place: self.clone(), child, log }
     }
 }
 
