@@ -203,19 +203,23 @@ pub mod network {
     /// Streams that one peer may have open towards us.
     pub const STREAMS_PER_CONNECTION: u32 = 16;
     /// Bytes that a peer may send on one stream ahead of its reader. Window ÷ round trip caps the rate.
-    pub const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+    pub const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
     /// Bytes that a peer may send on all streams of a connection ahead of their readers.
     pub const CONNECTION_WINDOW_BYTES: u32 = 192 * 1024;
     /// Bytes of a connection that were written and are not acknowledged.
     pub const SEND_WINDOW_BYTES: u64 = 96 * 1024;
     /// Connections at a time that have wide windows; the first that carry much.
-    pub const WIDE_CONNECTIONS: usize = 16;
+    pub const WIDE_CONNECTIONS: usize = 3;
+    /// Further ones, whose peers are far away: on a LAN little is gained.
+    pub const FAR_CONNECTIONS: usize = 2;
+    /// From this round trip on they are.
+    pub const FAR_MS: u64 = 5;
     /// Bytes that a connection has carried when it asks for wide windows.
     pub const WIDE_AFTER_BYTES: u64 = 512 * 1024;
-    /// [`CONNECTION_WINDOW_BYTES`], wide.
-    pub const WIDE_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+    /// [`CONNECTION_WINDOW_BYTES`], wide: 200 Mbit/s over 40 ms and more.
+    pub const WIDE_CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES + STREAM_WINDOW_BYTES / 4;
     /// [`SEND_WINDOW_BYTES`], wide.
-    pub const WIDE_SEND_WINDOW_BYTES: u64 = 512 * 1024;
+    pub const WIDE_SEND_WINDOW_BYTES: u64 = 1280 * 1024;
     /// Bytes of a handshake that arrived out of order.
     pub const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
     /// Buffers that one UDP socket receives into at a time, and the bytes of each: as much as the kernel joins.
@@ -367,7 +371,7 @@ const _: () = {
     // that are fetched, one batch arrives and one is written. Of each peer the plan of one large blob knows what it has.
     let narrow = network::CONNECTION_WINDOW_BYTES as usize + network::SEND_WINDOW_BYTES as usize;
     let wide = network::WIDE_CONNECTION_WINDOW_BYTES as usize + network::WIDE_SEND_WINDOW_BYTES as usize;
-    let windows = 100 * narrow + network::WIDE_CONNECTIONS * (wide - narrow);
+    let windows = 100 * narrow + (network::WIDE_CONNECTIONS + network::FAR_CONNECTIONS) * (wide - narrow);
     let uploads = transfer::UPLOAD_SLOTS * 3 * wire::DATA_FRAME_BYTES;
     let small = follow::SMALL_LANES * 2 * transfer::SMALL_BATCH_BYTES as usize;
     let large = follow::LARGE_LANES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;

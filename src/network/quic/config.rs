@@ -64,6 +64,8 @@ pub(super) struct ProtoConfig {
     pub(super) dial_timeout: Duration,
     /// Places for connections with wide windows.
     pub(super) wide: Arc<Semaphore>,
+    /// More of them, for peers that are far away.
+    pub(super) far: Arc<Semaphore>,
     transport: Arc<TransportConfig>,
     tls: Tls,
 }
@@ -86,6 +88,7 @@ impl ProtoConfig {
             handshake_timeout: config.handshake_timeout,
             dial_timeout: config.dial_timeout,
             wide: Arc::new(Semaphore::new(limits::WIDE_CONNECTIONS)),
+            far: Arc::new(Semaphore::new(limits::FAR_CONNECTIONS)),
             transport,
             tls,
         })

@@ -25,6 +25,7 @@ use crate::{clock, limits::network as limits, network::tls};
 
 /// How long an acknowledgement may wait (RFC 9000, section 18.2, `max_ack_delay`).
 const ACK_DELAY: Duration = Duration::from_millis(25);
+const FAR: Duration = Duration::from_millis(limits::FAR_MS);
 
 /// A connection as the driver and all handles see it.
 pub(super) struct Shared {
@@ -134,7 +135,9 @@ impl Shared {
             return;
         }
         state.carried = 0;
-        state.wide = self.endpoint.wide.try_acquire_arc();
+        let is_far = state.proto.stats().path.min_rtt >= FAR;
+        let far = || self.endpoint.far.try_acquire_arc().filter(|_| is_far);
+        state.wide = self.endpoint.wide.try_acquire_arc().or_else(far);
         if state.wide.is_some() {
             state.proto.set_receive_window(limits::WIDE_CONNECTION_WINDOW_BYTES.into());
             state.proto.set_send_window(limits::WIDE_SEND_WINDOW_BYTES);

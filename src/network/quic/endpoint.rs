@@ -32,6 +32,8 @@ pub(super) struct Endpoint {
     dial_timeout: Duration,
     /// Places for connections with wide windows; all endpoints of a transport share them.
     pub(super) wide: Arc<Semaphore>,
+    /// More of them, for peers that are far away.
+    pub(super) far: Arc<Semaphore>,
 }
 
 /// Locked before a connection, never while one is locked.
@@ -87,6 +89,7 @@ impl Endpoint {
             handshake_timeout: config.handshake_timeout,
             dial_timeout: config.dial_timeout,
             wide: config.wide.clone(),
+            far: config.far.clone(),
         }))
     }
 
