@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use event_listener::EventListener;
 
-use super::{Store, StoreError, numbers::Numbers};
+use super::{Store, StoreError};
 use crate::{
     content::ContentId,
+    groups::Groups,
     limits::{GROUP_BYTES, store::HOLDING_PIECES},
 };
 
@@ -37,12 +38,11 @@ impl Holding {
         // Not under the lock of all.
         let partial = self.store.partials().get(&self.id).cloned();
         if let Some(partial) = partial {
-            let groups = partial.groups();
-            return Ok(self.seen.more(groups.size(), most, |group| groups.contains(group)));
+            return Ok(self.seen.more(&partial.groups(), most));
         }
         let record = self.store.0.index.record(&self.id)?;
         let Some(record) = record.filter(|it| self.store.as_seen(it).is_available()) else { return Ok(Vec::new()) };
-        let ranges = self.seen.more(record.size, most, |_| true);
+        let ranges = self.seen.more(&Groups::whole(record.size), most);
         self.is_whole = ranges.len() < most;
         Ok(ranges)
     }
@@ -59,35 +59,36 @@ impl Holding {
 }
 
 /// The pieces of a blob that somebody has seen.
-#[derive(Default)]
 struct Seen {
     size: u64,
-    told: Numbers,
+    /// As if a piece were a group.
+    told: Groups,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { size: 0, told: Groups::none(0) }
+    }
 }
 
 impl Seen {
-    fn more(&mut self, size: u64, most: usize, has: impl Fn(u64) -> bool) -> Vec<Range<u64>> {
-        let groups = size.div_ceil(GROUP_BYTES);
+    /// It costs a step for each 64 pieces, and some for each run of what is new.
+    fn more(&mut self, here: &Groups, most: usize) -> Vec<Range<u64>> {
+        let groups = here.len();
         let each = groups.div_ceil(HOLDING_PIECES).max(1);
-        if self.size != size {
-            *self = Self { size, told: Numbers::none(groups.div_ceil(each)) };
+        let pieces = groups.div_ceil(each);
+        if self.size != here.size() {
+            *self = Self { size: here.size(), told: Groups::none(pieces * GROUP_BYTES) };
         }
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for piece in 0..groups.div_ceil(each) {
-            let mut of_piece = piece * each..((piece + 1) * each).min(groups);
-            let (start, end) = (of_piece.start * GROUP_BYTES, (of_piece.end * GROUP_BYTES).min(size));
-            if self.told.has(piece) || !of_piece.all(&has) {
-                continue;
-            }
-            let is_full = ranges.len() == most;
-            match ranges.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ if is_full => break,
-                _ => ranges.push(start..end),
-            }
-            self.told.add(piece);
-        }
-        ranges
+        let unseen = self.told.gaps(0..pieces).flat_map(|gap| here.runs(gap.start * each..gap.end * each));
+        let whole = unseen.map(|run| run.start.div_ceil(each)..if run.end == groups { pieces } else { run.end / each });
+        let new: Vec<_> = whole.filter(|run| run.start < run.end).take(most).collect();
+        new.into_iter()
+            .map(|run| {
+                self.told.insert(run.clone());
+                here.bytes(&(run.start * each..run.end * each))
+            })
+            .collect()
     }
 }
 
@@ -96,30 +97,39 @@ impl Seen {
 mod tests {
     use super::*;
 
+    fn some(size: u64, has: impl Fn(u64) -> bool) -> Groups {
+        let mut groups = Groups::none(size);
+        (0..groups.len()).filter(|group| has(*group)).for_each(|group| groups.add(group));
+        groups
+    }
+
     #[test]
     fn each_piece_is_seen_once_and_when_it_is_whole() {
         let size = 20 * GROUP_BYTES + 5;
-        let (mut seen, mut here) = (Seen::default(), [false; 21]);
+        let (mut seen, mut here) = (Seen::default(), Groups::none(size));
         let mut told = [0; 21];
         for seed in 0..40u64 {
-            here[(seed * 2_654_435_761 % 21) as usize] = true;
-            for range in seen.more(size, 2, |group| here[group as usize]) {
+            here.add(seed * 2_654_435_761 % 21);
+            for range in seen.more(&here, 2) {
                 assert!(range.end.is_multiple_of(GROUP_BYTES) || range.end == size);
                 (range.start / GROUP_BYTES..range.end.div_ceil(GROUP_BYTES)).for_each(|at| told[at as usize] += 1);
             }
         }
         assert_eq!(told, [1; 21]);
-        assert_eq!(seen.more(size, 9, |_| true), []);
+        assert_eq!(seen.more(&Groups::whole(size), 9), []);
         // Another size is another blob.
-        assert_eq!(seen.more(size - 6, 9, |group| group == 1), [GROUP_BYTES..2 * GROUP_BYTES]);
+        assert_eq!(seen.more(&some(size - 6, |group| group == 1), 9), [GROUP_BYTES..2 * GROUP_BYTES]);
+        assert_eq!(seen.more(&Groups::none(0), 9), []);
     }
 
     #[test]
     fn a_large_blob_has_large_pieces() {
         let groups = 2 * HOLDING_PIECES + 1;
+        let size = groups * GROUP_BYTES - 7;
         let mut seen = Seen::default();
-        let more = seen.more(groups * GROUP_BYTES, 9, |group| group > 3 && group != 9);
-        assert_eq!(more, [6 * GROUP_BYTES..9 * GROUP_BYTES, 12 * GROUP_BYTES..groups * GROUP_BYTES]);
-        assert!(seen.told.has(HOLDING_PIECES / 2));
+        let more = seen.more(&some(size, |group| group > 3 && group != 9), 9);
+        assert_eq!(more, [6 * GROUP_BYTES..9 * GROUP_BYTES, 12 * GROUP_BYTES..size]);
+        assert_eq!(seen.more(&some(size, |group| group > 3 && group != 11), 9), [], "9 to 11 are one piece");
+        assert_eq!(seen.more(&Groups::whole(size), 9), [0..6 * GROUP_BYTES, 9 * GROUP_BYTES..12 * GROUP_BYTES]);
     }
 }
