@@ -8,6 +8,7 @@ mod trouble;
 use std::{
     collections::BTreeMap,
     fs,
+    num::NonZeroU64,
     path::Path,
     pin::Pin,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -21,6 +22,8 @@ use smol::{Task, block_on, net::unix::UnixStream};
 
 use super::*;
 use crate::{
+    content::ContentId,
+    groups::Groups,
     library::{
         AddRequest, Item, LibraryError, Remove, Root, Summary, Words,
         manifest::Builder,
@@ -67,6 +70,7 @@ struct Link {
     lies: Option<Arc<Lie>>,
     /// Blobs come in drops of 2 KiB, one in 50 ms.
     is_slow: bool,
+    uploads: Uploads,
 }
 
 type Lie = dyn Fn(Request) -> Reply + Send + Sync;
@@ -74,7 +78,7 @@ type Lie = dyn Fn(Request) -> Reply + Send + Sync;
 impl Link {
     fn to(node: &Node) -> Self {
         let (catalogue, blobs) = (Arc::default(), Arc::default());
-        Self { peer: Arc::clone(&node.library), catalogue, blobs, lies: None, is_slow: false }
+        Self { peer: Arc::clone(&node.library), catalogue, blobs, lies: None, is_slow: false, uploads: Uploads::new(8) }
     }
 }
 
@@ -85,7 +89,7 @@ impl Connect for Link {
         let (here, there) = UnixStream::pair()?;
         let peer = Arc::clone(&self.peer);
         if protocol == blob::PROTOCOL {
-            let uploads = Uploads::new(8);
+            let uploads = self.uploads.clone();
             let store = Arc::clone(peer.store());
             let there = if self.is_slow { slowed(there)? } else { there };
             smol::spawn(async move { drop(transfer::serve(there, store, &uploads).await) }).detach();

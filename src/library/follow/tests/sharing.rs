@@ -1,6 +1,32 @@
 //! Collections that go from node to node, and what changes in them.
 
 use super::*;
+use crate::transfer::Rates;
+
+/// Follows several peers while it lives.
+struct Several {
+    follower: Arc<Follower>,
+    links: Vec<Link>,
+    tasks: Vec<Task<FollowEnd>>,
+}
+
+impl Several {
+    fn follow(node: &Node, links: Vec<Link>) -> Self {
+        let follower = Follower::new(Arc::clone(&node.library), policy());
+        let follow = |link: &Link| smol::spawn(follow_peer(Arc::clone(&follower), link.peer.node_id(), link.clone()));
+        let tasks = links.iter().map(follow).collect();
+        Self { follower, links, tasks }
+    }
+
+    /// Follows the first of them no more.
+    fn leave_first(&mut self) {
+        drop(block_on(self.tasks.remove(0).cancel()));
+    }
+
+    fn stop(self) {
+        self.tasks.into_iter().for_each(|task| drop(block_on(task.cancel())));
+    }
+}
 
 #[test]
 fn a_collection_goes_from_node_to_node() {
@@ -154,16 +180,11 @@ fn two_peers_share_the_work() {
     until("B has it all", || b.is_whole("Books", 1));
     following.stop();
 
-    let follower = Follower::new(Arc::clone(&c.library), policy());
-    let links = [Link::to(&a), Link::to(&b)];
-    let tasks =
-        links.each_ref().map(|link| smol::spawn(follow_peer(Arc::clone(&follower), link.peer.node_id(), link.clone())));
+    let following = Several::follow(&c, vec![Link::to(&a), Link::to(&b)]);
     until("C has it all", || c.is_whole("Books", 1));
-    let each = links.each_ref().map(|link| link.blobs.load(Relaxed));
+    let each = Vec::from_iter(following.links.iter().map(|link| link.blobs.load(Relaxed)));
     assert!(each.iter().sum::<u64>() < bytes + bytes / 10, "{each:?} of {bytes}: nothing is fetched twice");
-    for task in tasks {
-        block_on(task.cancel());
-    }
+    following.stop();
 }
 
 #[test]
@@ -175,19 +196,53 @@ fn two_peers_send_one_film() {
     until("B has it all", || b.is_whole("Books", 1));
     following.stop();
 
-    let follower = Follower::new(Arc::clone(&c.library), policy());
-    let links = [Link::to(&a), Link::to(&b)];
-    let tasks =
-        links.each_ref().map(|link| smol::spawn(follow_peer(Arc::clone(&follower), link.peer.node_id(), link.clone())));
+    let following = Several::follow(&c, vec![Link::to(&a), Link::to(&b)]);
     until("C has it all", || c.is_whole("Books", 1));
     assert_eq!(c.files()["Books/film"], film);
+    let Several { follower, links, .. } = &following;
     let deeds = follower.deeds().take();
     assert_eq!(deeds.values().map(|deed| deed.verified_bytes).sum::<u64>(), film.len() as u64, "{deeds:?}");
     assert!(links.iter().all(|link| link.blobs.load(Relaxed) > 1_000_000), "both send some of it: {deeds:?}");
     until("nothing is under way", || follower.transfers(crate::clock::now()).is_empty());
-    for task in tasks {
-        block_on(task.cancel());
-    }
+    following.stop();
+}
+
+/// Who has the film is gone as soon as each part of it has come to any of the others.
+#[test]
+fn a_seed_may_leave_after_one_copy() {
+    let film: String = (0..16_000_000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    let id = ContentId::of(film.as_bytes());
+    let (seed, receivers) = (Node::new(1), [2, 3, 4].map(Node::new));
+    seed.add(&library_of(seed.folder.path(), &[("film", &*film)]));
+    // Each sends so much in a second: when a copy is out, much of it has not been passed on.
+    let limited = |node: &Node, bytes_s| {
+        let link = Link::to(node);
+        link.uploads.limiter().set_rates(Rates { total: NonZeroU64::new(bytes_s), per_peer: None });
+        link
+    };
+    let from_seed = limited(&seed, 8_000_000);
+    let links = receivers.each_ref().map(|node| limited(node, 2_000_000));
+    let mut followings = receivers.each_ref().map(|node| {
+        let others = links.iter().filter(|link| link.peer.node_id() != node.library.node_id());
+        Several::follow(node, [&from_seed].into_iter().chain(others).cloned().collect())
+    });
+    let held = |node: &Node| {
+        let ranges = node.library.store().blob(&id).map(|blob| blob.ranges());
+        Groups::of_bytes(film.len() as u64, &ranges.unwrap_or_default())
+    };
+    until("a copy is out", || {
+        let mut all = Groups::none(film.len() as u64);
+        receivers.iter().for_each(|node| all.unite(&held(node)));
+        all.is_whole()
+    });
+    followings.iter_mut().for_each(Several::leave_first);
+    let sent = from_seed.uploads.sent_bytes() as f64 / film.len() as f64;
+    let parts = receivers.each_ref().map(|node| held(node).verified_bytes() as f64 / film.len() as f64);
+    println!("{sent:.2} copies were sent, of which the others have {parts:.2?}");
+    assert!(parts.iter().any(|part| *part < 1.0), "nothing is left to be passed on");
+    until("all have it", || receivers.iter().all(|node| node.is_whole("Books", 1)));
+    assert!(receivers.iter().all(|node| node.files()["Books/film"] == film));
+    followings.into_iter().for_each(Several::stop);
 }
 
 #[test]
