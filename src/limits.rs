@@ -97,8 +97,10 @@ pub mod follow {
     pub const RESCAN_MS: u64 = 600_000;
     /// Peers that small blobs come from at the same time; the others wait.
     pub const SMALL_LANES: usize = 2;
-    /// Streams that large blobs arrive on at the same time, and large blobs that are fetched; the others wait.
+    /// Large blobs that are fetched at the same time; the others wait.
     pub const LARGE_LANES: usize = 4;
+    /// Streams that they arrive on at the same time; the others wait.
+    pub const LARGE_PLACES: usize = 8;
     /// What is held is counted anew at most this often when files are found damaged.
     pub const RECOUNT_MS: u64 = 1_000;
     /// Small blobs asked for in one go.
@@ -374,7 +376,7 @@ const _: () = {
     let windows = 100 * narrow + (network::WIDE_CONNECTIONS + network::FAR_CONNECTIONS) * (wide - narrow);
     let uploads = transfer::UPLOAD_SLOTS * 3 * wire::DATA_FRAME_BYTES;
     let small = follow::SMALL_LANES * 2 * transfer::SMALL_BATCH_BYTES as usize;
-    let large = follow::LARGE_LANES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
+    let large = follow::LARGE_PLACES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
     let plans = 100 * transfer::SOURCE_BYTES;
     assert!(25_000_000 + windows + uploads + small + large + plans <= 100_000_000);
     assert!(network::STREAM_WINDOW_BYTES < network::WIDE_CONNECTION_WINDOW_BYTES);

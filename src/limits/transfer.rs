@@ -26,8 +26,8 @@ pub const PACE_FRAME_BYTES: u64 = 4 * 1024;
 pub const REQUEST_BYTES: u64 = 1024 * 1024;
 /// Requests open at a time for a large blob: their bytes keep 1 Gbit/s busy over 40 ms and more.
 pub const OPEN_REQUESTS: usize = 8;
-/// Received `Data` frames in memory, one of them being filled.
-pub const FRAMES_IN_MEMORY: usize = 4;
+/// Received `Data` frames in memory for each stream: one is filled while one is verified and written.
+pub const FRAMES_IN_MEMORY: usize = 2;
 /// Blobs from this size on come from several peers at a time; of smaller ones, each peer sends others.
 pub const SHARED_BYTES: u64 = 4 * 1024 * 1024;
 /// A stream gives its place to another after this long, if one waits.

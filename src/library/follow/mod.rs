@@ -46,7 +46,7 @@ use crate::{
     content::{CollectionKey, ContentId, NodeId},
     limits::{
         self,
-        follow::{LARGE_LANES, SMALL_LANES},
+        follow::{LARGE_PLACES, SMALL_LANES},
     },
     status::{Notice, TransferStatus},
     transfer::{Limiter, Places},
@@ -103,7 +103,7 @@ impl Follower {
             swarms: Swarms::default(),
             collections: Claims::default(),
             small_lanes: Semaphore::new(SMALL_LANES),
-            large_lanes: Places::new(LARGE_LANES),
+            large_lanes: Places::new(LARGE_PLACES),
             transfers: Transfers::default(),
             notices: Notices::default(),
             deeds: Deeds::default(),

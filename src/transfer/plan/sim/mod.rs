@@ -2,11 +2,12 @@
 //! again from the same seed. For tests alone.
 //!
 //! What is simulated is what a plan meets: links with a rate up and a rate down, which the streams of a node share frame by
-//! frame; delay; upload slots, of which a server has a few and says "busy" when they are taken; what has come, told to the
-//! neighbours from time to time; nodes that leave, die without a word, and come back with what they had. Nothing is lost or
-//! wrong: that is the business of others. A run that fails prints its seed; `SIM_SEED=… cargo test --lib
+//! frame; delay; upload slots, of which a server has a few; places, of which a client has a few, for the streams that it receives
+//! on; what has come, told to the neighbours from time to time; nodes that leave, die without a word, and come back with what
+//! they had. Nothing is lost or wrong: that is the business of others. A run that fails prints its seed; `SIM_SEED=… cargo test --lib
 //! transfer::plan::sim::tests::NAME` runs it again.
 
+mod asking;
 mod report;
 mod serving;
 mod tests;
@@ -18,8 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Next, Plan, SourceId, groups_in, messages};
-use crate::{groups::Groups, limits::transfer::UPLOAD_SLOTS, wire::blob::Ranges};
+use super::{Plan, SourceId, groups_in, messages};
+use crate::{
+    groups::Groups,
+    limits::{follow::LARGE_PLACES, transfer::UPLOAD_SLOTS},
+    wire::blob::Ranges,
+};
 
 /// Which node.
 type Number = usize;
@@ -73,6 +78,10 @@ struct Host {
     plan: Option<Plan>,
     /// When it will look at all servers again.
     looks_at: Option<Duration>,
+    /// The servers whose streams have a place, and since when.
+    places: BTreeMap<Number, Duration>,
+    /// Those whose streams wait for one.
+    waiting: VecDeque<Number>,
     /// Whether a frame is leaving.
     is_sending: bool,
     /// Whom it sent to last.
@@ -120,6 +129,7 @@ struct Swarm {
     size: u64,
     slots: usize,
     policy: Slots,
+    places: usize,
 }
 
 impl Drop for Swarm {
@@ -144,6 +154,7 @@ impl Swarm {
             size,
             slots: UPLOAD_SLOTS,
             policy: Slots::Turns,
+            places: LARGE_PLACES,
         }
     }
 
@@ -159,6 +170,8 @@ impl Swarm {
             neighbours: BTreeSet::new(),
             plan: None,
             looks_at: None,
+            places: BTreeMap::new(),
+            waiting: VecDeque::new(),
             is_sending: false,
             served: 0,
             receives_until: Duration::ZERO,
@@ -317,39 +330,6 @@ impl Swarm {
         if !is_last {
             self.look_at_all(node);
             self.schedule(HAVE, Action::Tell { node });
-        }
-    }
-
-    fn look_at_all(&mut self, client: Number) {
-        for server in self.hosts[client].neighbours.clone() {
-            self.look(client, server);
-        }
-    }
-
-    /// A client asks a server for all that its plan says.
-    fn look(&mut self, client: Number, server: Number) {
-        let (id, now) = (self.id(server), self.instant());
-        let stream = self.streams.entry((server, client)).or_default();
-        if stream.busy_until > self.now || !self.hosts[client].neighbours.contains(&server) {
-            return;
-        }
-        let call = stream.call;
-        while let Some(plan) = &mut self.hosts[client].plan {
-            match plan.next_request(now, id) {
-                Next::Ask(ranges) => {
-                    let (delay, ranges) = (self.delay(client, server), Box::new(ranges));
-                    self.schedule(delay, Action::Asked { server, client, call, ranges });
-                }
-                Next::Wait { until: Some(until) } => {
-                    let at = until - self.origin;
-                    if self.hosts[client].looks_at.is_none_or(|planned| planned > at) {
-                        self.hosts[client].looks_at = Some(at);
-                        self.schedule(at.saturating_sub(self.now), Action::Look { client, server: None });
-                    }
-                    return;
-                }
-                Next::Wait { until: None } | Next::Done => return,
-            }
         }
     }
 

@@ -66,6 +66,8 @@ impl Swarm {
         if let Some(stream) = self.streams.get_mut(&(server, client)) {
             *stream = super::Stream { call: stream.call + 1, ..super::Stream::default() };
         }
+        self.hosts[client].waiting.retain(|waiting| *waiting != server);
+        self.give_place(client, server);
     }
 
     /// A server sends the next frame, of each stream in turn.
