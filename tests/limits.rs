@@ -5,9 +5,10 @@ mod support;
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
+    process::Stdio,
     thread,
     time::Duration,
 };
@@ -47,6 +48,17 @@ fn configure(place: &Place<'_>, transfer: &str) {
 fn reconfigure(place: &Place<'_>, transfer: &str) {
     configure(place, transfer);
     place.ok(&["config", "reload"]);
+}
+
+/// The first lines of `transfers watch`.
+fn watch(place: &Place<'_>, lines: usize) -> Vec<Value> {
+    let mut command = place.command(&["--json", "transfers", "watch"]);
+    let mut watching = command.stdout(Stdio::piped()).spawn().unwrap();
+    let shown = BufReader::new(watching.stdout.take().unwrap()).lines().take(lines);
+    let shown = shown.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    shown
 }
 
 fn done(status: &Value) -> u64 {
@@ -162,6 +174,13 @@ fn a_pause_stops_bytes_and_nothing_is_fetched_again() {
     let _publisher = publisher.start(&[]);
     let mut mirror = reader.start(&["--mirror"]);
     mirror.wait_for("a part", |status| done(status) > size / 8);
+    let shown = watch(&reader, 2);
+    for progress in &shown {
+        assert_eq!((&progress["event"], &progress["bytes_total"]), (&"progress".into(), &size.into()), "{progress}");
+        assert_eq!(progress["transfers"][0]["sources"], 1, "{progress}");
+        assert_eq!(progress["rate_bytes_s"], progress["transfers"][0]["total_rate_bytes_s"], "{progress}");
+    }
+    assert!(shown[0]["bytes_done"].as_u64() < shown[1]["bytes_done"].as_u64(), "{shown:?}");
 
     // Here, of everything; it holds after a restart.
     reader.ok(&["transfers", "pause"]);

@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use indicatif::MultiProgress;
 use smol::{Timer, future};
 
-use self::watch::Watch;
+pub(super) use self::watch::Watch;
 use super::{Failure, Global, Out, add::Add, failure::Exit, flag, logger, out::printable};
 use crate::{
     clock,

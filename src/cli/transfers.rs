@@ -1,8 +1,13 @@
+use std::{collections::BTreeMap, thread, time::Duration};
+
 use clap::{Args, Subcommand, ValueEnum};
+use indicatif::MultiProgress;
+use serde::Serialize;
 
 use super::{
     Failure, Out,
-    out::{Table, duration, size},
+    out::{Table, duration, printable, size},
+    run::Watch,
     session, status,
 };
 use crate::{
@@ -10,6 +15,9 @@ use crate::{
     node::control::{Reply, Request, TransferChange},
     status::{NodeStatus, TransferPriority, TransferState, TransferStatus},
 };
+
+/// Between two looks at the node.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// List what is copied from other nodes, or say what waits and what comes first
 #[derive(Args)]
@@ -22,6 +30,8 @@ pub(super) struct Transfers {
 enum What {
     /// List what is being copied, and what waits, as without a subcommand
     List,
+    /// Show what is being copied as it comes, until Ctrl-C; with --json a line every second
+    Watch,
     /// Copy nothing more, and send nothing to other nodes, until it is resumed; what has come stays
     Pause(Named),
     /// Go on with what was paused or cancelled; without a name, with all that was paused
@@ -69,6 +79,7 @@ impl Transfers {
     pub(super) fn run(self, config: &Config, out: &mut Out) -> Result<(), Failure> {
         let (change, names) = match self.what {
             None | Some(What::List) => return list(config, out),
+            Some(What::Watch) => return watch(config, out),
             Some(What::Pause(named)) => (TransferChange::Pause, named.names),
             Some(What::Resume(named)) => (TransferChange::Resume, named.names),
             Some(What::Cancel(named)) => (TransferChange::Cancel, named.names),
@@ -98,6 +109,52 @@ fn said(change: TransferChange, names: &[String]) -> String {
         TransferChange::High => format!("{what}: copied before others"),
         TransferChange::Normal => format!("{what}: copied as it comes"),
         TransferChange::Low => format!("{what}: copied after others"),
+    }
+}
+
+/// Ends when there is no node any more.
+fn watch(config: &Config, out: &mut Out) -> Result<(), Failure> {
+    let bars = MultiProgress::new();
+    let mut watch = Watch::new(&bars, out.is_watched());
+    loop {
+        let status = status::ask(config)?;
+        if out.is_json() {
+            out.object(&Progress::of(&status.transfers))?;
+        } else {
+            for line in watch.look(&status) {
+                bars.suspend(|| out.line(printable(&line)))?;
+            }
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// How far all is that is being copied.
+#[derive(Debug, PartialEq, Serialize)]
+struct Progress<'a> {
+    event: &'static str,
+    /// Of the collections that are being copied: bytes that are here, of `bytes_total`.
+    bytes_done: u64,
+    bytes_total: u64,
+    rate_bytes_s: u64,
+    remaining_s: Option<u64>,
+    transfers: &'a [TransferStatus],
+}
+
+impl<'a> Progress<'a> {
+    fn of(transfers: &'a [TransferStatus]) -> Self {
+        let collections: BTreeMap<_, _> = transfers.iter().map(|it| (&it.folder, it)).collect();
+        let sum = |of: fn(&TransferStatus) -> u64| collections.values().map(|it| of(it)).sum();
+        let (done, total, rate): (u64, u64, u64) =
+            (sum(|it| it.bytes_done), sum(|it| it.bytes_total), sum(|it| it.total_rate_bytes_s));
+        Self {
+            event: "progress",
+            bytes_done: done,
+            bytes_total: total,
+            rate_bytes_s: rate,
+            remaining_s: (rate > 0).then(|| total.saturating_sub(done).div_ceil(rate)),
+            transfers,
+        }
     }
 }
 
@@ -186,6 +243,24 @@ mod tests {
             row(&under_way),
             ["copying", "high", "25 %", "250 B", "1.0 kB", "0/3", "10 B/s", "1 min", "A", "Books"]
         );
+    }
+
+    #[test]
+    fn what_comes_from_several_peers_counts_once_in_all() {
+        let from = |peer: &str, folder: &str| TransferStatus {
+            peer: peer.into(),
+            folder: folder.into(),
+            bytes_done: 250,
+            bytes_total: 1000,
+            rate_bytes_s: 5,
+            total_rate_bytes_s: 10,
+            ..TransferStatus::default()
+        };
+        let transfers = [from("A", "Books"), from("B", "Books"), from("A", "Films")];
+        let all = Progress::of(&transfers);
+        assert_eq!((all.bytes_done, all.bytes_total, all.rate_bytes_s), (500, 2000, 20));
+        assert_eq!(all.remaining_s, Some(75));
+        assert_eq!(Progress::of(&[]).remaining_s, None);
     }
 
     #[test]

@@ -15,13 +15,19 @@ pub struct TransferStatus {
     pub items_done: u64,
     /// See `items_done`.
     pub items_total: u64,
-    /// Bytes received, verified and kept, of `bytes_total`.
+    /// Bytes received from whomever, verified and kept, of `bytes_total`.
     pub bytes_done: u64,
     /// See `bytes_done`.
     pub bytes_total: u64,
-    /// Verified bytes per second, smoothed over some seconds.
+    /// Verified bytes per second from this peer, smoothed over some seconds.
     pub rate_bytes_s: u64,
-    /// Seconds to the end at this rate.
+    /// The same from all peers that this collection comes from now.
+    #[serde(default)]
+    pub total_rate_bytes_s: u64,
+    /// How many these are.
+    #[serde(default)]
+    pub sources: u64,
+    /// Seconds to the end at the rate of all.
     pub remaining_s: Option<u64>,
     /// The collection's folder, by which commands name it.
     #[serde(default)]

@@ -11,7 +11,7 @@ use super::super::{
 use crate::status::{NodeStatus, NoticeLevel, PeerState, TransferStatus};
 
 /// What was seen at the last look.
-pub(super) struct Watch<'a> {
+pub(in crate::cli) struct Watch<'a> {
     bars: &'a MultiProgress,
     /// Whether a person watches; otherwise copies are told in lines.
     draws: bool,
@@ -34,7 +34,7 @@ struct Copy {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(bars: &'a MultiProgress, draws: bool) -> Self {
+    pub(in crate::cli) fn new(bars: &'a MultiProgress, draws: bool) -> Self {
         if !draws {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
@@ -55,7 +55,7 @@ impl<'a> Watch<'a> {
     }
 
     /// What is new since the last look.
-    pub(super) fn look(&mut self, status: &NodeStatus) -> Vec<String> {
+    pub(in crate::cli) fn look(&mut self, status: &NodeStatus) -> Vec<String> {
         let mut lines = self.look_at_peers(status);
         lines.extend(self.look_at_transfers(status));
         lines.extend(self.look_at_library(status));

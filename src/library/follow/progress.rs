@@ -1,7 +1,7 @@
 //! What the followers are at, for people.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -51,13 +51,15 @@ impl Transfers {
 
     /// One status for each collection and peer.
     pub fn status(&self, now: Instant, summary: impl Fn(&CollectionKey) -> Option<Summary>) -> Vec<TransferStatus> {
+        let active = lock(&self.0);
+        let mut coming: BTreeMap<CollectionKey, Coming> = BTreeMap::new();
         let mut all: Vec<(NodeId, CollectionKey, TransferStatus)> = Vec::new();
-        for transfer in lock(&self.0).transfers.values() {
+        for transfer in active.transfers.values() {
             let rate = transfer.rate.bytes_per_s(now);
+            coming.entry(transfer.collection).or_default().add(transfer, rate);
             let known = all.iter_mut().find(|(peer, key, _)| (*peer, *key) == (transfer.peer, transfer.collection));
             if let Some((.., status)) = known {
                 status.rate_bytes_s += rate;
-                status.bytes_done += transfer.partial_bytes;
                 status.item = status.item.take().or_else(|| transfer.item.clone());
             } else if let Some(summary) = summary(&transfer.collection) {
                 let status = TransferStatus {
@@ -66,7 +68,7 @@ impl Transfers {
                     item: transfer.item.clone(),
                     items_done: summary.held_items,
                     items_total: summary.items,
-                    bytes_done: summary.held_bytes + transfer.partial_bytes,
+                    bytes_done: summary.held_bytes,
                     bytes_total: summary.bytes,
                     rate_bytes_s: rate,
                     folder: summary.folder,
@@ -76,14 +78,40 @@ impl Transfers {
                 all.push((transfer.peer, transfer.collection, status));
             }
         }
-        all.into_iter()
-            .map(|(.., mut status)| {
-                status.bytes_done = status.bytes_done.min(status.bytes_total);
-                let left = status.bytes_total - status.bytes_done;
-                status.remaining_s = (status.rate_bytes_s > 0).then(|| left.div_ceil(status.rate_bytes_s));
-                status
-            })
-            .collect()
+        let finish = |(_, key, mut status): (NodeId, CollectionKey, TransferStatus)| {
+            if let Some(coming) = coming.get(&key) {
+                coming.complete(&mut status);
+            }
+            status
+        };
+        all.into_iter().map(finish).collect()
+    }
+}
+
+/// What all peers together bring of a collection.
+#[derive(Default)]
+struct Coming<'a> {
+    peers: BTreeSet<NodeId>,
+    rate_bytes_s: u64,
+    /// What is here of items that are not complete: several peers may bring one.
+    partial_bytes: BTreeMap<&'a str, u64>,
+}
+
+impl<'a> Coming<'a> {
+    fn add(&mut self, transfer: &'a Transfer, rate_bytes_s: u64) {
+        self.peers.insert(transfer.peer);
+        self.rate_bytes_s += rate_bytes_s;
+        let partial = self.partial_bytes.entry(transfer.item.as_deref().unwrap_or_default()).or_default();
+        *partial = transfer.partial_bytes.max(*partial);
+    }
+
+    fn complete(&self, status: &mut TransferStatus) {
+        let here = status.bytes_done + self.partial_bytes.values().sum::<u64>();
+        status.bytes_done = here.min(status.bytes_total);
+        status.sources = self.peers.len() as u64;
+        status.total_rate_bytes_s = self.rate_bytes_s;
+        let left = status.bytes_total - status.bytes_done;
+        status.remaining_s = (self.rate_bytes_s > 0).then(|| left.div_ceil(self.rate_bytes_s));
     }
 }
 
@@ -151,4 +179,45 @@ impl Notices {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock, content::CollectionId};
+
+    #[test]
+    fn what_several_peers_bring_of_one_file_counts_once_and_their_rates_add_up() {
+        let (transfers, now) = (Transfers::default(), clock::now());
+        let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
+        let key = CollectionKey { publisher: one, id: CollectionId([3; 16]) };
+        let begin = |peer, item: &str, partial| {
+            let handle = transfers.begin(now, peer, key);
+            handle.item(item);
+            handle.partial(partial);
+            handle.arrived(now, 10_000);
+            handle
+        };
+        let _handles = [begin(one, "film", 300), begin(two, "film", 400), begin(two, "song", 50)];
+        let summary = Summary {
+            key,
+            folder: "Films".into(),
+            name: "Films".into(),
+            version: 1,
+            items: 3,
+            bytes: 1000,
+            mine: false,
+            held_items: 1,
+            held_bytes: 100,
+            followed: true,
+        };
+        let later = now + std::time::Duration::from_secs(1);
+        let status = transfers.status(later, |_| Some(summary.clone()));
+        assert_eq!(status.len(), 2, "one for each peer");
+        for of_peer in &status {
+            assert_eq!((of_peer.bytes_done, of_peer.sources), (100 + 400 + 50, 2));
+            assert_eq!(of_peer.total_rate_bytes_s, status.iter().map(|it| it.rate_bytes_s).sum::<u64>());
+            assert_eq!(of_peer.remaining_s, Some(450_u64.div_ceil(of_peer.total_rate_bytes_s)));
+        }
+    }
 }
