@@ -13,7 +13,7 @@ mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::{env, fs, path::Path, thread, time::Duration};
+use std::{env, fs, mem, path::Path, thread, time::Duration};
 
 use allibrary::clock::now;
 use mirrored::{Bounds, ORDINARY, mirror};
@@ -150,12 +150,12 @@ impl Swarm {
     }
 }
 
-/// 20 receivers, or as many as `TRANSFER_MANY` says, none for 0. At 100 Mbit/s each they would keep two cores busy with
-/// ciphers alone: slower links measure the plan, and not the processor.
+/// 20 receivers, or as many as `TRANSFER_MANY` says, none for 0. At 20 Mbit/s each they keep two cores busy with ciphers and packets
+/// (153 % of 200 %): slower links measure the plan, and not the processor.
 fn swarm_of_many() {
     let receivers = env::var("TRANSFER_MANY").map_or(20, |count| count.parse().unwrap());
     if receivers > 0 {
-        Swarm { receivers, mbit: 20, mib: 64, ..Swarm::ORDINARY }.measure("", 1.25, Some(1.3));
+        Swarm { receivers, mbit: 10, mib: 64, ..Swarm::ORDINARY }.measure("", 1.25, Some(1.3));
     }
 }
 
@@ -215,7 +215,8 @@ fn from_two(sources: [u64; 2], receiver: Option<u64>, dies: bool) -> (u64, Optio
     (bytes, took)
 }
 
-/// What is received again after a kill -9 in mid-transfer, next to a transfer that nobody kills.
+/// What is received again after a kill -9 in mid-transfer: of what had come and was verified. What else there is on the wire is
+/// taken from a transfer that nobody kills.
 fn killed() {
     let site = Site::new(3, Duration::ZERO);
     let bytes = site.publish(256);
@@ -228,33 +229,31 @@ fn killed() {
     let undisturbed = site.place(2).start(&["--mirror"]);
     let whole = within(patience, || site.has_film(2, bytes));
     drop(undisturbed);
-    let once = received(2) - begin;
+    let per_byte = (received(2) - begin) as f64 / bytes as f64;
 
-    let begin = received(1);
     let victim = site.place(1).start(&["--mirror"]);
-    let middle = within(patience, || received(1) - begin > bytes / 2);
+    let mut done = 0;
+    let middle = within(patience, || {
+        let status = victim.status();
+        done = status.map_or(0, |status| status["transfers"][0]["bytes_done"].as_u64().unwrap_or(0));
+        done > bytes / 2
+    });
     victim.kill();
     assert!(whole.and(middle).is_some() && !site.has_film(1, bytes), "the middle of the transfer is found");
     // What was on its way comes to nobody.
-    let at_death = received(1);
-    let mut on_its_way = 0;
+    let mut at_death = received(1);
     loop {
         thread::sleep(Duration::from_millis(300));
-        let more = received(1) - at_death;
-        if more == on_its_way {
+        let now = received(1);
+        if mem::replace(&mut at_death, now) == now {
             break;
         }
-        on_its_way = more;
     }
     let _again = site.place(1).start(&["--mirror"]);
     let all = within(patience, || site.has_film(1, bytes));
-    let twice = received(1) - begin - on_its_way;
-    let again = twice.saturating_sub(once) as f64 / MIB as f64;
-    row(
-        "kill -9 of the receiver in mid-transfer: received again (and what came while it was dead)",
-        format!("{again:.2} MiB ({:.2} MiB)", on_its_way as f64 / MIB as f64),
-        "≤ 1 MiB",
-    );
+    let came = (received(1) - at_death) as f64 / per_byte;
+    let again = (came - (bytes - done) as f64).max(0.0) / MIB as f64;
+    row("kill -9 of the receiver in mid-transfer: received again", format!("{again:.2} MiB"), "≤ 1 MiB");
     hold(all.is_some() && again <= 1.0, "what a kill -9 costs");
 }
 
