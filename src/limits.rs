@@ -103,8 +103,8 @@ pub mod follow {
     pub const LARGE_PLACES: usize = 8;
     /// What is held is counted anew at most this often when files are found damaged.
     pub const RECOUNT_MS: u64 = 1_000;
-    /// Small blobs asked for in one go.
-    pub const SMALL_WANTS: usize = 256;
+    /// Small blobs asked for in one go: between two of them there is nothing to write.
+    pub const SMALL_WANTS: usize = 4 * super::store::SMALL_FILES_PER_SYNC;
     /// Notices kept at a time.
     pub const NOTICES: usize = 64;
 }

@@ -177,32 +177,43 @@ impl<C: Connect> Runner<'_, C> {
 
     /// Once over everything.
     async fn pass(&mut self, keys: &[CollectionKey]) -> Result<(), Stop> {
-        let mut cursor = Cursor::default();
+        let (mut cursor, mut is_second, mut has_twice) = (Cursor::default(), false, false);
         loop {
+            // Before it is known what is wanted, which takes memory.
+            let place = match self.lane {
+                Lane::Small => Some(self.follower.small_lanes.acquire().await),
+                Lane::Large => None,
+            };
             let (follower, lane, all) = (Arc::clone(self.follower), self.lane, keys.to_vec());
             let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
             cursor = at;
             let found = found.map_err(|error| not_now("looking for what is missing", &error));
-            let Found { wants, collection, again, full } = found?;
-            self.again |= again | full.is_some();
+            let Found { wants, collection, again, twice, full } = found?;
+            self.again |= again | full.is_some() | (twice && is_second);
             self.full = full.or(self.full);
-            let Some(summary) = collection else { return Ok(()) };
+            has_twice |= twice;
+            let Some(summary) = collection else {
+                if !has_twice || is_second {
+                    return Ok(());
+                }
+                // What came under one name gets its others now.
+                (cursor, is_second) = (Cursor::default(), true);
+                continue;
+            };
             let handle = self.handle(&summary);
             self.priority = self.follower.policy().priority(&summary.key);
             self.mark(summary.key).await?;
             let items: Vec<Item> = wants.iter().map(|want| want.item.clone()).collect();
             let wants = self.make_way(&summary, wants).await?;
             let fetched = match self.lane {
-                Lane::Small => {
-                    let _place = self.follower.small_lanes.acquire().await;
-                    self.fetch_small(&summary.key, wants, &handle).await
-                }
+                Lane::Small => self.fetch_small(&summary.key, wants, &handle).await,
                 Lane::Large => self.fetch_large(&summary.key, wants, &handle).await,
             };
             // A version may have come meanwhile that does not list them.
             with(&self.follower.library, move |library| library.drop_unlisted(&summary.key, &items))
                 .await
                 .map_err(|error| not_now("putting in order what came", &error))?;
+            drop(place);
             fetched?;
         }
     }

@@ -90,6 +90,8 @@ pub(super) struct Found {
     pub collection: Option<Summary>,
     /// Whether something was passed over that is to be looked at again soon.
     pub again: bool,
+    /// Whether something was passed over that is among the wants under another name.
+    pub twice: bool,
     /// Why there was no room for something that was passed over.
     pub full: Option<Full>,
 }
@@ -161,6 +163,8 @@ fn scan_collection(
             let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
             wanted_bytes += item.size;
             found.wants.push(Want { item, to, hold });
+        } else if found.wants.iter().any(|want| want.item.id == item.id) {
+            found.twice = true;
         } else {
             found.again = true;
         }
