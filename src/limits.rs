@@ -121,8 +121,13 @@ pub mod store {
     pub const DAMAGED_INDEXES: u32 = 3;
     /// Small files that are written before they are synced together: their records are two batches of the index.
     pub const SMALL_FILES_PER_SYNC: usize = 2 * (BATCH_RECORDS - 4);
-    /// Bytes of all programs that wait for a disk: with more, small files are synced one by one, and not all that there is.
-    pub const SYNC_ALL_BYTES: u64 = 64 * 1024 * 1024;
+    /// Bytes of all programs that wait for a disk: with more, small files are synced one by one, and not all that there is. A
+    /// card that takes 10 MB in a second has them before the peer is kept waiting for too long.
+    pub const SYNC_ALL_BYTES: u64 = 256 * 1024 * 1024;
+    /// If all that there is takes longer than this, small files are synced one by one for [`SYNC_EACH_MS`].
+    pub const SYNC_ALL_MS: u64 = 2_000;
+    /// See [`SYNC_ALL_MS`].
+    pub const SYNC_EACH_MS: u64 = 60_000;
     /// Bytes of a running download between two checkpoints.
     pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
     /// Files that the index knows for one blob; it may have more names, which are not written down.

@@ -124,8 +124,7 @@ struct Shared {
     /// Held while names in the library change.
     naming: Mutex<()>,
     next_temp: AtomicU64,
-    /// Bytes of small files that have no names yet.
-    unplaced_bytes: AtomicU64,
+    small: small::UnderWay,
     /// See [`Store::uses`].
     uses: AtomicU64,
     /// See [`Store::damages`].
@@ -266,7 +265,7 @@ impl Store {
             found: Mutex::default(),
             naming: Mutex::default(),
             next_temp: AtomicU64::new(0),
-            unplaced_bytes: AtomicU64::new(0),
+            small: small::UnderWay::default(),
             uses: AtomicU64::new(0),
             damages: Mutex::default(),
             faults: smol::channel::bounded(1),

@@ -48,7 +48,7 @@ impl Store {
         let is_here =
             |id| self.0.index.record(id).is_ok_and(|record| record.is_some_and(|it| self.as_seen(&it).is_available()));
         let begun: u64 = partials.iter().filter(|(id, _)| !is_here(id)).map(|(_, partial)| partial.size()).sum();
-        let unplaced = self.0.unplaced_bytes.load(Relaxed);
+        let unplaced = self.0.small.unplaced_bytes.load(Relaxed);
         self.0.index.count().library_bytes.saturating_add(begun).saturating_add(unplaced)
     }
 

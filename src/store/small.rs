@@ -1,9 +1,18 @@
 //! Many small blobs at once: one round of syncs for many files.
 
-use std::{os::unix::fs::FileExt, path::Path, sync::atomic::Ordering::Relaxed};
+use std::{
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use super::{
-    LibraryPath, Store, StoreError, errors::at, files::Temp, paths::Folder, record::Location, together::Together,
+    LibraryPath, Store, StoreError,
+    errors::at,
+    files::Temp,
+    paths::Folder,
+    record::Location,
+    together::{Slowness, Together},
     unfinished::Noted,
 };
 use crate::{
@@ -31,6 +40,15 @@ pub enum PutOutcome {
     Corrupt,
     /// This one could not be written.
     Failed(StoreError),
+}
+
+/// What the store knows of small blobs that are being put.
+#[derive(Default)]
+pub(super) struct UnderWay {
+    /// Bytes of files that have no names yet.
+    pub(super) unplaced_bytes: AtomicU64,
+    /// Of the library's disk.
+    slowness: Slowness,
 }
 
 /// Small blobs whose bytes were verified and are durable, and that have no names yet. Dropping it gives them up.
@@ -69,9 +87,9 @@ impl Store {
     pub fn write_small(&self, blobs: Vec<SmallBlob>) -> Result<SmallFiles, StoreError> {
         let bytes = blobs.iter().map(|blob| blob.bytes.len() as u64).sum();
         self.check_room(bytes)?;
-        self.0.unplaced_bytes.fetch_add(bytes, Relaxed);
+        self.0.small.unplaced_bytes.fetch_add(bytes, Relaxed);
         let mut written = SmallFiles { store: self.clone(), files: Vec::with_capacity(blobs.len()), note: None, bytes };
-        let together = Together::begin(&self.0.incoming)?;
+        let together = Together::begin(&self.0.incoming, &self.0.small.slowness)?;
         for SmallBlob { id, bytes, to } in blobs {
             let temp = self.write_one(&id, &bytes)?;
             written.files.push(SmallFile { id, size: bytes.len() as u64, to, temp });
@@ -152,6 +170,6 @@ impl Store {
 
 impl Drop for SmallFiles {
     fn drop(&mut self) {
-        self.store.0.unplaced_bytes.fetch_sub(self.bytes, Relaxed);
+        self.store.0.small.unplaced_bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
