@@ -362,7 +362,7 @@ impl<'a> Publisher<'a> {
             }
             if let Some(collection) = found.get(*other) {
                 let version = collection["version"].as_u64().unwrap();
-                assert!(version >= shelf.version, "{other} went back to version {version} after {done}");
+                assert!(version >= shelf.version, "{LOST}: {other} went back to version {version} after {done}");
                 shelf.version = version;
             }
             if acknowledged {
