@@ -3,18 +3,20 @@
 use std::{
     fs::File,
     ops::{ControlFlow, Range},
+    sync::Arc,
 };
 
 use super::{
-    Fault, ReadError, Store, StoreError, Verified,
+    Download, Fault, ReadError, Store, StoreError, Verified,
     errors::{at, is_for_want},
+    partial::Partial,
     record::{LIBRARY, Location, Record},
     room::mark_used,
     tree::{ProofError, Tree},
 };
 use crate::{
     content::ContentId,
-    limits::{GROUP_BYTES, wire::DATA_BYTES},
+    limits::{GROUP_BYTES, store::USED_S, wire::DATA_BYTES},
 };
 
 /// A blob that is open for reading. It stays readable when its file is deleted or renamed meanwhile.
@@ -32,8 +34,8 @@ pub struct Blob {
 enum Source {
     /// A file that holds all of it; which, to write down that it does not.
     File(File, Location),
-    /// A download, and which ranges are here.
-    Partial(File, Vec<Range<u64>>),
+    /// A download.
+    Partial(File, Arc<Partial>),
 }
 
 impl Store {
@@ -52,7 +54,7 @@ impl Store {
                 };
                 let path = self.part_path(id);
                 let file = File::open(&path).map_err(at(&path))?;
-                (partial.size(), Source::Partial(file, partial.verified_ranges()))
+                (partial.size(), Source::Partial(file, partial))
             }
         };
         let tree = Tree::new(id, size);
@@ -81,7 +83,7 @@ impl Store {
                     // A medium that was away is back.
                     self.set_fault(&record.id, location, None)?;
                     if location.root == LIBRARY {
-                        mark_used(&file);
+                        mark_used(&file, if self.is_cached(location) { 0 } else { USED_S });
                     }
                     return Ok(Ok(Source::File(file, location.clone())));
                 }
@@ -133,6 +135,23 @@ impl Store {
 }
 
 impl Blob {
+    pub(super) fn of_download(download: &Download) -> Result<Self, StoreError> {
+        let (store, id) = (download.store.clone(), download.id);
+        let clone = |file: &File| file.try_clone().map_err(at(&store.part_path(&id)));
+        let source = Source::Partial(clone(&download.data)?, download.partial.0.clone());
+        let outboard = download.outboard.as_ref().map(clone).transpose()?;
+        let size = download.size();
+        Ok(Self {
+            store: download.store.clone(),
+            id,
+            size,
+            tree: Tree::new(&id, size),
+            outboard,
+            source,
+            healed: false,
+        })
+    }
+
     /// Which blob it is.
     pub fn id(&self) -> ContentId {
         self.id
@@ -143,11 +162,23 @@ impl Blob {
         self.size
     }
 
-    /// Which ranges can be read: all of it, or what of a download was here when it was opened. Ascending, whole groups.
+    /// Which ranges can be read: all of it, or what of a download is here by now. Ascending, whole groups.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         match &self.source {
             Source::File(..) => Vec::from_iter((self.size > 0).then_some(0..self.size)),
-            Source::Partial(_, ranges) => ranges.clone(),
+            Source::Partial(_, partial) => partial.verified_ranges(),
+        }
+    }
+
+    /// Whether this range can be read.
+    pub fn has(&self, range: &Range<u64>) -> bool {
+        let groups = range.start / GROUP_BYTES..range.end.div_ceil(GROUP_BYTES);
+        match &self.source {
+            Source::File(..) => range.end <= self.size,
+            Source::Partial(_, partial) => {
+                let here = partial.groups();
+                range.end <= here.size() && groups.into_iter().all(|group| here.contains(group))
+            }
         }
     }
 
@@ -181,12 +212,10 @@ impl Blob {
         loop {
             let file = match &self.source {
                 Source::File(file, _) => file,
-                Source::Partial(file, ranges) => {
-                    if !ranges.iter().any(|here| here.start <= range.start && range.end <= here.end) {
-                        return Err(ReadError::Range { start: range.start, end: range.end });
-                    }
-                    file
+                Source::Partial(..) if !self.has(range) => {
+                    return Err(ReadError::Range { start: range.start, end: range.end });
                 }
+                Source::Partial(file, _) => file,
             };
             match self.tree.prove(file, self.outboard.as_ref(), range, with_hashes) {
                 Ok(bytes) => return Ok(bytes),

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{
-    Store, StoreError, WriteError, bits,
+    Blob, Store, StoreError, WriteError, bits,
     blob::is_groups,
     errors::at,
     files::{Temp, remove_file, sync_folder},
@@ -195,7 +195,8 @@ impl Store {
         if self.0.index.record(id)?.is_none() {
             remove_file(&self.outboard_path(id))?;
         }
-        remove_file(&self.part_path(id))
+        remove_file(&self.part_path(id))?;
+        self.unmark_read(id)
     }
 }
 
@@ -208,6 +209,11 @@ impl Download {
     /// Bytes of the whole blob, as claimed. Proven once its last group is here.
     pub fn size(&self) -> u64 {
         self.partial.0.size()
+    }
+
+    /// The same for reading, of what is here by now. It stays readable when the file gets its name.
+    pub fn blob(&self) -> Result<Blob, StoreError> {
+        Blob::of_download(self)
     }
 
     /// What is still to be fetched: ascending, whole groups.

@@ -60,7 +60,7 @@ impl Download {
 
     fn forget(&self) {
         self.store.partials().remove(&self.id);
-        for path in [self.store.bits_path(&self.id), self.store.part_path(&self.id)] {
+        for path in [self.store.bits_path(&self.id), self.store.part_path(&self.id), self.store.mark_path(&self.id)] {
             // Harmless if one stays: bits without bytes are dropped at the next start, and the bytes are not needed.
             let _ = std::fs::remove_file(path);
         }

@@ -9,9 +9,10 @@
 //! |---|---|
 //! | `index/`, `index.generation` | sled: blobs by id, can be rebuilt; how far it was |
 //! | `outboard/ab/<id>.obao` | the hash tree of a blob larger than one group |
-//! | `incoming/<id>.part`, `.bits` | a download under way: verified groups, and which they are |
+//! | `incoming/<id>.part`, `.bits`, `.read` | a download: verified groups, which they are, that it is for readers alone |
 //! | `incoming/naming-N` | small files that get names, until they have records |
 //! | `library/` | finished files with their names |
+//! | `library/.cache/<id>` | those that are here because somebody read them |
 //! | `library.id` | which disk the library is on, if it has one of its own |
 //! | `scrub.position` | how far the scrub is |
 //! | `lock` | held by the process that has the store open |
@@ -35,6 +36,7 @@ mod away;
 mod ballast;
 mod bits;
 mod blob;
+mod cache;
 mod count;
 mod damage;
 mod database;
@@ -80,6 +82,7 @@ use serde::{Deserialize, Serialize};
 use smol::channel::{Receiver, Sender};
 
 pub use blob::Blob;
+pub use cache::Cached;
 pub use download::Download;
 pub use errors::{ImportError, ReadError, StoreError, WriteError};
 pub use holding::Holding;
@@ -283,6 +286,7 @@ impl Store {
         files::clean_temporary_files(&self.0.incoming)?;
         self.load_partials()?;
         let found = self.finish_unfinished()?;
+        self.clear_cache()?;
         *self.0.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(())
     }
@@ -296,12 +300,6 @@ impl Store {
     /// Writes down that the index was filled again.
     pub fn set_rebuilt(&self) -> Result<(), StoreError> {
         self.0.index.set_filled()
-    }
-
-    /// Files of the library that a power cut left with a name and without a record, and that have one since the store was
-    /// opened: perhaps nobody lists them. They are told once.
-    pub fn found(&self) -> Vec<PathBuf> {
-        std::mem::take(&mut *self.0.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Becomes ready whenever a file was found missing, changed, damaged or good again since it was last asked: while it was

@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 
 use super::{Store, StoreError, errors::at, files::free_bytes, partial::Partials};
-use crate::{clock, limits::store::USED_S};
+use crate::clock;
 
 /// Counts that cost nothing to ask.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,10 +80,10 @@ impl Store {
 }
 
 /// Notes that a file of the library is used now, in its time of access: whatever the disk is mounted with, and at most once
-/// in [`USED_S`].
-pub(super) fn mark_used(file: &File) {
+/// in so many seconds: [`USED_S`](crate::limits::store::USED_S), if it is not of the cache.
+pub(super) fn mark_used(file: &File, once_in_s: u64) {
     let last = file.metadata().and_then(|metadata| metadata.accessed()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let is_recent = |ago: Duration| ago.as_secs() < USED_S;
+    let is_recent = |ago: Duration| ago.as_secs() < once_in_s;
     if clock::wall().duration_since(last).is_ok_and(is_recent) {
         return;
     }

@@ -12,6 +12,7 @@ use std::{
     io::Read,
     os::unix::{ffi::OsStrExt, fs::FileExt},
     path::PathBuf,
+    sync::PoisonError,
 };
 
 use super::{
@@ -65,6 +66,12 @@ impl Noted {
 }
 
 impl Store {
+    /// Files of the library that a power cut left with a name and without a record, and that have one since the store was
+    /// opened: perhaps nobody lists them. They are told once.
+    pub fn found(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.0.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Writes down that something is being done with files, or that it is done; durable when it returns.
     pub(super) fn note(&self, what: Doing, files: &[Noted], stands: bool) -> Result<(), StoreError> {
         self.0.index.note(what, files.iter().map(Noted::to_key), stands)
