@@ -73,3 +73,5 @@ pub const OVERTAKE_MS: u64 = 500;
 pub const READERS: usize = 8;
 /// Bytes that are fetched in order ahead of a reader.
 pub const READ_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
+/// A reader is followed in steps of so many bytes.
+pub const READ_STEP_BYTES: u64 = REQUEST_BYTES;

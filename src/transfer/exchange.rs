@@ -157,7 +157,7 @@ impl Exchange {
         loop {
             let (changed, now) = (self.member.changed(), clock::now());
             let is_idle = self.owed_bytes.load(Relaxed) == 0;
-            let is_over = place.as_ref().is_some_and(|place| place.is_over(now));
+            let is_over = place.as_ref().is_some_and(|place| place.is_over(now, self.member.has_readers()));
             if is_idle && is_over {
                 place = None;
             }
@@ -169,7 +169,7 @@ impl Exchange {
                     place = place.or_else(|| places.try_take());
                     if place.is_none() {
                         self.member.give_back();
-                        place = Some(places.take().await);
+                        place = Some(places.take(self.member.has_readers()).await);
                     } else if !self.request(&mut writer, &asked, ranges).await? {
                         return Ok(());
                     }
@@ -249,6 +249,7 @@ impl Exchange {
             pace.expect_answer();
             loop {
                 let Ok(buffer) = self.buffers.1.recv().await else { return Ok(()) };
+                pace.set_unmetered(self.member.has_readers());
                 let mut frame = next_frame(&mut reader, pace, buffer).await?;
                 let step = answer.handle_frame(&mut frame)?;
                 if let Step::Data(data) = step {

@@ -24,6 +24,8 @@ pub struct Provider<'a, S> {
     pub stream: (&'a mut S, &'a mut Pace),
     /// Opens another such stream.
     pub open: &'a Open<'a, S>,
+    /// It is asked for what readers wait for alone ([`Swarm::want`]), for as long as there may be more of that.
+    pub is_for_readers: bool,
 }
 
 /// Opens a stream.
@@ -61,7 +63,9 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     };
     progress(0, begun.download.verified_bytes());
     // If there are enough, no more is waited for.
-    let Some(member) = begun.join(provider.node) else { return Ok((Fetched::Idle { held_bytes: u64::MAX }, true)) };
+    let Some(member) = begun.join(provider.node, provider.is_for_readers) else {
+        return Ok((Fetched::Idle { held_bytes: u64::MAX }, true));
+    };
     let (ended, member) = exchange(swarm, member, provider, places, progress).await;
     let begun = Arc::clone(member.begun());
     if member.finishes() {

@@ -99,9 +99,14 @@ impl Pace {
         }
     }
 
+    /// Whether limits do not count now: somebody waits for what comes.
+    pub(super) fn set_unmetered(&mut self, is_unmetered: bool) {
+        self.is_unmetered = is_unmetered;
+    }
+
     /// Whether there are limits now.
     fn is_limited(&self) -> bool {
-        self.meter.as_ref().is_some_and(Meter::is_on)
+        !self.is_unmetered && self.meter.as_ref().is_some_and(Meter::is_on)
     }
 
     /// Waits until something of so many bytes, which are not none, may pass; returns how many.

@@ -19,11 +19,12 @@ pub struct Pace {
     missing_bytes: u64,
     /// What keeps the stream to this node's own limits.
     pub(super) meter: Option<Meter>,
+    pub(super) is_unmetered: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { left: PACE, free: Duration::ZERO, missing_bytes: PACE_BYTES, meter: None }
+        Self { left: PACE, free: Duration::ZERO, missing_bytes: PACE_BYTES, meter: None, is_unmetered: false }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,7 +21,7 @@ use crate::{
     clock,
     content::{ContentId, NodeId},
     limits::transfer::CHECKPOINT_MS,
-    store::{Download, Store, StoreError},
+    store::{Blob, Download, Store, StoreError},
     wire::blob::Range,
 };
 
@@ -54,6 +55,39 @@ impl Swarm {
         self.begun.get().is_none_or(|begun| !begun.state().plan.is_complete())
     }
 
+    /// Whether all bytes are here, and the file has its name or is about to get it: whoever brought the last is not to be cut short.
+    pub fn is_whole(&self) -> bool {
+        self.begun.get().is_some_and(|begun| begun.download.verified_bytes() == self.size)
+    }
+
+    /// Whether nobody need be asked any more: all is here, and somebody gives the file its name, or has given.
+    pub fn is_done(&self) -> bool {
+        self.begun.get().is_some_and(|begun| {
+            let state = begun.state();
+            state.plan.is_complete() && state.is_finished
+        })
+    }
+
+    /// Begins the download if nobody has: so that why it can't be is known before a peer is asked.
+    pub async fn open(&self) -> Result<(), FetchError> {
+        self.begin().await.map(drop)
+    }
+
+    /// For reading what is here by now, once it is [`open`](Swarm::open).
+    pub fn blob(&self) -> Option<Result<Blob, StoreError>> {
+        self.begun.get().map(|begun| begun.download.blob())
+    }
+
+    /// What readers want from now on: see [`Plan::want`]. Nothing is asked of anybody before it is [`open`](Swarm::open).
+    pub fn want(&self, ranges: &[ops::Range<u64>]) {
+        if let Some(begun) = self.begun.get() {
+            let mut state = begun.state();
+            state.plan.want(ranges);
+            state.has_readers = !ranges.is_empty();
+            state.wake_all();
+        }
+    }
+
     /// The download, which the first one begins.
     pub(super) async fn begin(&self) -> Result<Arc<Begun>, FetchError> {
         let begin = async || {
@@ -61,7 +95,13 @@ impl Swarm {
             let begin = move || {
                 let download = store.download(id, size)?;
                 let plan = Plan::new(size, &download.missing(), me);
-                let state = State { plan, members: BTreeMap::new(), checkpoint_at: clock::now(), is_finished: false };
+                let state = State {
+                    plan,
+                    members: BTreeMap::new(),
+                    checkpoint_at: clock::now(),
+                    has_readers: false,
+                    is_finished: false,
+                };
                 Ok::<_, StoreError>(Arc::new(Begun { download, state: Mutex::new(state) }))
             };
             smol::unblock(begin).await
@@ -81,6 +121,8 @@ struct State {
     /// Those who are asked, and what wakes each.
     members: BTreeMap<SourceId, Arc<Event>>,
     checkpoint_at: Instant,
+    /// Somebody reads what comes.
+    has_readers: bool,
     /// Somebody gives the file its name.
     is_finished: bool,
 }
@@ -98,11 +140,14 @@ impl Begun {
     }
 
     /// None if the peer is one already, or there are enough.
-    pub fn join(self: Arc<Self>, peer: NodeId) -> Option<Member> {
+    pub fn join(self: Arc<Self>, peer: NodeId, is_for_readers: bool) -> Option<Member> {
         let (source, changed) = (SourceId::from(peer), Arc::new(Event::new()));
         let mut state = self.state();
         if state.members.contains_key(&source) || !state.plan.join(source) {
             return None;
+        }
+        if is_for_readers {
+            state.plan.serve_readers_alone(source);
         }
         state.members.insert(source, Arc::clone(&changed));
         drop(state);
@@ -119,6 +164,11 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Whether somebody reads what comes.
+    pub fn has_readers(&self) -> bool {
+        self.begun.state().has_readers
+    }
+
     pub fn begun(&self) -> &Arc<Begun> {
         &self.begun
     }

@@ -31,7 +31,8 @@ impl<C: Connect> Runner<'_, C> {
             let (mut stream, mut pace) = self.stream().await?;
             let peer = self.peer;
             let open = move || peer.connect.open(peer.node, blob::PROTOCOL).boxed();
-            let provider = Provider { node: peer.node, stream: (&mut stream, &mut pace), open: &open };
+            let provider =
+                Provider { node: peer.node, stream: (&mut stream, &mut pace), open: &open, is_for_readers: false };
             let mut progress = |new_bytes: u64, here_bytes: u64| {
                 handle.arrived(clock::now(), new_bytes);
                 handle.partial(here_bytes);

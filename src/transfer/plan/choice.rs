@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Plan, SourceId, picked::Picked, source::Source};
-use crate::limits::{GROUP_BYTES, transfer::READ_AHEAD_BYTES, wire::RANGES_PER_REQUEST};
+use crate::limits::wire::RANGES_PER_REQUEST;
 
 /// Readers do not wait for a source if another one is so many times as fast.
 const SLOW_FOR_READERS: f64 = 4.0;
@@ -20,10 +20,12 @@ impl Plan {
     pub(super) fn pick(&mut self, source: SourceId, room: u64) -> Vec<Range<u64>> {
         let mut picked = Picked::new(room);
         for reader in self.readers.clone() {
-            let ahead = reader..reader.saturating_add(READ_AHEAD_BYTES / GROUP_BYTES);
-            if !self.is_slow_for(source, &ahead) {
-                self.pick_from(source, ahead, &mut picked);
+            if !self.is_slow_for(source, &reader) {
+                self.pick_from(source, reader, &mut picked);
             }
+        }
+        if self.sources.get(&source).is_none_or(|it| it.is_for_readers) {
+            return picked.sorted();
         }
         let mut before = None;
         while !picked.is_full()

@@ -5,7 +5,7 @@
 //! - **What is rare comes first**, so that a source may go away, and so that each node soon has what others want. Of what only
 //!   one source has, every node that fetches has a share of its own, which it asks for before that of the others: the source
 //!   sends everything once before it sends anything twice. Where nothing is rarer than the rest, all is fetched in order.
-//! - **A reader who waits** comes before that, from the position on where he is.
+//! - **A reader who waits** comes before that, from the position on where he is. Some sources are there for readers alone.
 //! - **A source is asked for as much as it sends within half a second** ([`AHEAD_MS`](crate::limits::transfer::AHEAD_MS)), as
 //!   it was measured: enough to keep a long way busy. Towards the end it is asked for its share of what is left, so that all
 //!   sources are done at the same time.
@@ -39,7 +39,7 @@ use crate::{
     groups::Groups,
     limits::{
         GROUP_BYTES,
-        transfer::{READERS, SOURCES},
+        transfer::{READ_AHEAD_BYTES, READERS, SOURCES},
     },
     wire::blob::{Range, Ranges},
 };
@@ -81,8 +81,8 @@ pub struct Plan {
     free: Groups,
     pieces: Pieces,
     sources: BTreeMap<SourceId, Source>,
-    /// The groups that readers wait for.
-    readers: Vec<u64>,
+    /// The groups that readers wait for, of each some ahead of him.
+    readers: Vec<ops::Range<u64>>,
     /// When something was last verified.
     heard: Option<Instant>,
     /// Pieces that were looked at.
@@ -120,6 +120,11 @@ impl Plan {
         self.sources.insert(source, Source::new(self.missing.size(), self.pieces.count()));
         self.pieces.share(self.me, source, true);
         true
+    }
+
+    /// A source is asked for what readers wait for, and for nothing else.
+    pub fn serve_readers_alone(&mut self, source: SourceId) {
+        self.sources.get_mut(&source).into_iter().for_each(|it| it.is_for_readers = true);
     }
 
     /// A source has these ranges as well, whatever they are; what is no whole group of the blob is left out.
@@ -204,10 +209,14 @@ impl Plan {
         }
     }
 
-    /// Where readers wait, as positions in the blob, instead of those of whom it was said before. What comes after them is
-    /// fetched before everything else, [`READ_AHEAD_BYTES`](crate::limits::transfer::READ_AHEAD_BYTES) of it. [`READERS`] count.
-    pub fn want(&mut self, positions: &[u64]) {
-        self.readers = positions.iter().take(READERS).map(|at| at / GROUP_BYTES).collect();
+    /// What readers want, as ranges of bytes from where each is now, instead of what was said before. It is fetched before
+    /// everything else, [`READ_AHEAD_BYTES`] ahead of each. [`READERS`] count.
+    pub fn want(&mut self, ranges: &[ops::Range<u64>]) {
+        let ahead = |range: &ops::Range<u64>| {
+            let end = range.end.min(range.start.saturating_add(READ_AHEAD_BYTES));
+            range.start / GROUP_BYTES..end.div_ceil(GROUP_BYTES)
+        };
+        self.readers = ranges.iter().take(READERS).map(ahead).collect();
     }
 
     /// Whether all is here.

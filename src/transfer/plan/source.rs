@@ -29,6 +29,8 @@ pub(super) struct Source {
     pub(super) is_doubled: bool,
     /// It was asked for something that is awaited from another.
     pub(super) doubles: bool,
+    /// It is asked for what readers wait for, and for nothing else.
+    pub(super) is_for_readers: bool,
 }
 
 impl Source {
@@ -43,6 +45,7 @@ impl Source {
             is_overtaken: false,
             is_doubled: false,
             doubles: false,
+            is_for_readers: false,
         }
     }
 

@@ -205,7 +205,7 @@ proptest! {
                 Step::Fail(id) => naive.fail(SourceId(id)),
                 Step::Leave(id) => naive.leave(SourceId(id)),
                 Step::Join(id) => naive.join(SourceId(id)),
-                Step::Want(group) => naive.plan.want(&[group * GROUP_BYTES]),
+                Step::Want(group) => naive.plan.want(&[group * GROUP_BYTES..u64::MAX]),
             }
             naive.check();
         }
@@ -270,7 +270,7 @@ fn what_a_reader_waits_for_comes_before_all() {
     let mut naive = Naive::new(64 * DATA_BYTES, &(0..256).collect());
     (2..4).for_each(|id| naive.join(SourceId(id)));
     (2..4).for_each(|id| naive.have(SourceId(id), 0..256));
-    naive.plan.want(&[100 * GROUP_BYTES + 5]);
+    naive.plan.want(&[100 * GROUP_BYTES + 5..u64::MAX]);
     naive.ask(SourceId(2));
     naive.ask(SourceId(3));
     assert_eq!(naive.asked[&SourceId(2)], Vec::from_iter(100..104));
@@ -278,6 +278,29 @@ fn what_a_reader_waits_for_comes_before_all() {
     naive.plan.want(&[]);
     naive.ask(SourceId(2));
     assert_eq!(naive.asked[&SourceId(2)][4..], [0, 1, 2, 3]);
+}
+
+#[test]
+fn who_is_there_for_readers_is_asked_for_nothing_else() {
+    let mut naive = Naive::new(256 * DATA_BYTES, &(0..1024).collect());
+    let source = SourceId(2);
+    naive.join(source);
+    naive.have(source, 0..1024);
+    naive.plan.serve_readers_alone(source);
+    assert_eq!(naive.ask(source), 0, "nobody reads");
+    // As far as somebody wants to read, and some ahead of him.
+    for (wanted, expected) in [
+        (5 * GROUP_BYTES - 1..6 * GROUP_BYTES + 1, 4..7),
+        (1000 * GROUP_BYTES..u64::MAX, 1000..1024),
+        (512 * GROUP_BYTES..u64::MAX, 512..512 + READ_AHEAD_BYTES / GROUP_BYTES),
+    ] {
+        naive.plan.want(&[wanted]);
+        let before: BTreeSet<u64> = naive.missing.clone();
+        while naive.ask(source) > 0 || naive.arrive(source, Duration::from_millis(5)) {}
+        let came: Vec<u64> = before.difference(&naive.missing).copied().collect();
+        assert_eq!(came, Vec::from_iter(expected));
+    }
+    assert!(!naive.plan.is_complete() && !naive.plan.is_all_asked());
 }
 
 #[test]
@@ -290,7 +313,7 @@ fn readers_do_not_wait_for_slow_sources() {
         naive.ask(source);
         while naive.arrive(source, Duration::from_millis(if source == slow { 200 } else { 5 })) {}
     }
-    naive.plan.want(&[128 * GROUP_BYTES]);
+    naive.plan.want(&[128 * GROUP_BYTES..u64::MAX]);
     naive.ask(slow);
     assert!(naive.asked[&slow].iter().all(|group| *group < 128), "{:?}", naive.asked[&slow]);
     naive.lacks(fast, 128..256);
@@ -390,7 +413,7 @@ fn hostile_words_do_no_harm() {
     plan.handle_failed(SourceId(1000));
     plan.leave(SourceId(1000));
     wild.into_iter().for_each(|range| plan.handle_verified(now, SourceId(1000), range));
-    plan.want(&[u64::MAX; 100]);
+    plan.want(&vec![u64::MAX..u64::MAX; 100]);
     plan.next_request(now, SourceId(2));
     assert_eq!(plan.missing(), [0..GROUP_BYTES]);
 }

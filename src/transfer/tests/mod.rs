@@ -107,7 +107,7 @@ async fn fetch_blob(
 ) -> Result<(), FetchError> {
     let swarm = Swarm::new(Arc::clone(store), NodeId([0; 32]), id, size);
     let open = || std::future::ready(Err(io::ErrorKind::Unsupported.into())).boxed();
-    let provider = Provider { node: NodeId([1; 32]), stream, open: &open };
+    let provider = Provider { node: NodeId([1; 32]), stream, open: &open, is_for_readers: false };
     let progress = &mut |_, here| progress(here);
     match super::fetch(&swarm, provider, &Places::new(1), to, progress).await? {
         (Fetched::Kept, is_usable) => assert!(is_usable),
@@ -150,7 +150,12 @@ fn futures_can_be_spawned() {
     let id = ContentId::of(b"");
     let swarm = Swarm::new(Arc::clone(&node.store), NodeId([0; 32]), id, 0);
     let open = || std::future::ready(UnixStream::pair().map(|(near, _)| near)).boxed();
-    let provider = Provider { node: NodeId([1; 32]), stream: (&mut near, &mut Pace::default()), open: &open };
+    let provider = Provider {
+        node: NodeId([1; 32]),
+        stream: (&mut near, &mut Pace::default()),
+        open: &open,
+        is_for_readers: false,
+    };
     spawnable(fetch(&swarm, provider, &Places::new(1), &name(&id), &mut |_, _| {}));
     spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], &mut |_| {}));
 }

@@ -34,7 +34,12 @@ impl Peer {
     async fn fetch(&self, swarm: &Swarm, places: &Places) -> Result<Fetched, FetchError> {
         let (mut near, mut pace) = ((self.link)(), Pace::default());
         let open = || std::future::ready(Ok((self.link)())).boxed();
-        let provider = Provider { node: NodeId([self.number; 32]), stream: (&mut near, &mut pace), open: &open };
+        let provider = Provider {
+            node: NodeId([self.number; 32]),
+            stream: (&mut near, &mut pace),
+            open: &open,
+            is_for_readers: false,
+        };
         let progress = &mut |new, _| _ = self.brought_bytes.fetch_add(new, Relaxed);
         Ok(super::super::fetch(swarm, provider, places, &name(&swarm.id()), progress).await?.0)
     }
