@@ -107,6 +107,22 @@ pub mod follow {
     pub const SMALL_WANTS: usize = 4 * super::store::SMALL_FILES_PER_SYNC;
     /// Notices kept at a time.
     pub const NOTICES: usize = 64;
+    /// Collections that are known for somebody to read of them, and not mirrored.
+    pub const KNOWN: usize = super::library::COLLECTIONS / 2;
+    /// Files that are read from other nodes at a time: as many as streams that a single peer serves.
+    pub const READS: usize = LARGE_LANES;
+    /// Beside those, if the owner of the node reads.
+    pub const OWNER_READS: usize = 1;
+    /// Peers that one of them is read from at a time.
+    pub const READ_SOURCES: usize = 3;
+    /// A peer that can't be asked for what somebody reads, or breaks off, is asked again after this long while it is connected.
+    pub const READ_RETRY_MS: u64 = 250;
+    /// A reader waits this long for the next piece of a file.
+    pub const READ_PATIENCE_MS: u64 = 30_000;
+    /// If nobody is there any more who has it, this long.
+    pub const READ_RETURN_MS: u64 = 10_000;
+    /// A file that nobody may begin to read yet, as somebody is at it in another way, is looked at again after so long.
+    pub const READ_LOOK_MS: u64 = 20;
 }
 
 /// The store.
@@ -141,6 +157,8 @@ pub mod store {
     pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
     /// Bytes of disk that the index has ahead of what it writes: two of sled's segments.
     pub const INDEX_AHEAD_BYTES: u64 = 1024 * 1024;
+    /// Files that are here only because somebody read them.
+    pub const CACHED: usize = 4096;
     /// Seconds in which the use of a file is noted once: a write to the disk for each.
     pub const USED_S: u64 = 24 * 60 * 60;
     /// A write to the index that takes longer than this is looked after.
@@ -304,31 +322,7 @@ pub mod peers {
     pub const CONDUCT_OF_A_KIND: u32 = 8;
 }
 
-/// The kiosk page.
-pub mod kiosk {
-    /// Connections at a time.
-    pub const CONNECTIONS: usize = 256;
-    /// Titles on one page.
-    pub const ITEMS_PER_PAGE: usize = 100;
-    /// Bytes of a request's head.
-    pub const REQUEST_HEAD_BYTES: usize = 16 * 1024;
-    /// Bytes of a search query.
-    pub const QUERY_BYTES: usize = 256;
-    /// Clients that are told at the same time that there is no place.
-    pub const REFUSALS: usize = 32;
-    /// Ports tried after a default one that is taken.
-    pub const PORT_TRIES: u16 = 16;
-    /// Milliseconds for a request's head, and between two requests.
-    pub const HEAD_TIMEOUT_MS: u64 = 20_000;
-    /// Milliseconds without a byte taken, after which a client is given up.
-    pub const STALL_TIMEOUT_MS: u64 = 30_000;
-    /// Milliseconds for responses under way when the node stops.
-    pub const SHUTDOWN_MS: u64 = 700;
-    /// Bytes of a file that are handed to a connection at a time.
-    pub const FRAME_BYTES: usize = 16 * 1024;
-    /// Whoever is sent more of a file is a reader whom mirroring makes way for.
-    pub const READER_BYTES: u64 = 256 * 1024;
-}
+pub mod kiosk;
 
 /// The configuration.
 pub mod config {
@@ -350,6 +344,8 @@ pub mod control {
     pub const OPERATIONS: usize = 2;
     /// Bytes of content behind one reply line.
     pub const DATA_BYTES: usize = super::wire::DATA_BYTES as usize;
+    /// Collections in which one file is looked for.
+    pub const LISTINGS: usize = 16;
     /// Replies that wait for a slow client.
     pub const REPLY_QUEUE: usize = 4;
 }
@@ -375,19 +371,22 @@ const _: () = {
     assert!(wire::HEADS * (48 + library::NAME_BYTES + 4 * 10) + 64 <= wire::FRAME_BYTES);
     // Memory: a node with 20,000 files and 100 peers that do nothing needs 25 MB (measured), and 100 MB at most if they fill
     // every window, slot and lane. Of a blob that is sent, one frame is on its way, one waits and one is made; of small blobs
-    // that are fetched, one batch arrives and one is written. Of each peer the plan of one large blob knows what it has.
+    // that are fetched, one batch arrives and one is written. Of each peer the plan of one large blob knows what it has, and of
+    // some those of what is read.
     let narrow = network::CONNECTION_WINDOW_BYTES as usize + network::SEND_WINDOW_BYTES as usize;
     let wide = network::WIDE_CONNECTION_WINDOW_BYTES as usize + network::WIDE_SEND_WINDOW_BYTES as usize;
     let windows = 100 * narrow + (network::WIDE_CONNECTIONS + network::FAR_CONNECTIONS) * (wide - narrow);
     let uploads = transfer::UPLOAD_SLOTS * 3 * wire::DATA_FRAME_BYTES;
     let small = follow::SMALL_LANES * 2 * transfer::SMALL_BATCH_BYTES as usize;
     let large = follow::LARGE_PLACES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
-    let plans = 100 * transfer::SOURCE_BYTES;
+    let reads = (follow::READS + follow::OWNER_READS) * follow::READ_SOURCES;
+    let plans = (100 + reads) * transfer::SOURCE_BYTES;
     assert!(25_000_000 + windows + uploads + small + large + plans <= 100_000_000);
     assert!(network::STREAM_WINDOW_BYTES < network::WIDE_CONNECTION_WINDOW_BYTES);
     // Those of our three protocols, and some of libp2p's own.
     assert!(3 * network::SERVED_STREAMS_PER_PEER + 4 <= network::STREAMS_PER_CONNECTION as usize);
     assert!(network::SERVED_STREAMS_PER_PEER < transfer::UPLOAD_SLOTS);
+    assert!(follow::READS <= network::SERVED_STREAMS_PER_PEER);
     // A page takes a few of the longest items, so that a page always exists for an item.
     assert!(2 * (library::PATH_BYTES + 2 * library::TITLE_BYTES + library::LANGUAGE_BYTES + 64) <= library::PAGE_BYTES);
 };

@@ -317,6 +317,7 @@ fn damaged_files_are_never_sent() {
 #[test]
 fn taken_ports() {
     let site = |library| allibrary::kiosk::Site {
+        follower: None,
         library,
         status: Arc::new(NodeStatus::default),
         name: String::new(),

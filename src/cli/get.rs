@@ -13,7 +13,7 @@ use crate::{
     node::control::{Reply, Request},
 };
 
-/// Write a verified copy of a file
+/// Write a verified copy of a file, from this node or from those that have it
 #[derive(Args)]
 pub(super) struct Get {
     /// Its content id, as `ls COLLECTION` and b3sum print it; the beginning is enough

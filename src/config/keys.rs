@@ -166,6 +166,9 @@ pub static KEYS: &[Key] = &[
     key!(Live mirror.quota, "\"0 B\" to \"1000 TB\" (bytes, or with kB, MB, GB, TB, KiB, MiB, GiB, TiB)", |bytes| {
         *bytes <= Bytes(1000 * TB)
     }),
+    key!(Live mirror.cache, "\"0 B\" for none, to \"1000 TB\" (bytes, or with kB, MB, GB, TB, KiB, MiB, GiB, TiB)", |bytes| {
+        *bytes <= Bytes(1000 * TB)
+    }),
     key!(
         Live mirror.max_bytes_per_publisher,
         "\"1 MB\" to \"1000 TB\" (bytes, or with kB, MB, GB, TB, KiB, MiB, GiB, TiB)",

@@ -193,6 +193,8 @@ pub struct Mirror {
     pub reserve: Bytes,
     /// What copies may fill, those of other nodes and own ones.
     pub quota: Bytes,
+    /// What may be filled by what is read from other nodes and not mirrored; 0: nothing is read from them.
+    pub cache: Bytes,
     /// Bytes that one publisher may fill.
     pub max_bytes_per_publisher: Bytes,
     /// Items that one publisher may list.
@@ -269,6 +271,7 @@ impl Default for Config {
                 only: Vec::new(),
                 reserve: Bytes(1_000_000_000),
                 quota: Bytes(1_000_000_000_000_000),
+                cache: Bytes(4_000_000_000),
                 max_bytes_per_publisher: Bytes(100_000_000_000),
                 max_items_per_publisher: 100_000,
                 max_collections_per_publisher: 32,

@@ -143,6 +143,7 @@ fn wrong_values_are_named_with_place_and_range() {
             "[mirror]\nreserve = '1 XB'",
             "x.toml:2:11: mirror.reserve cannot be \"1 XB\"; allowed: \"0 B\" to \"100 TB\"",
         ),
+        ("[mirror]\ncache = -1", "x.toml:2:9: mirror.cache cannot be -1; allowed: \"0 B\" for none, to"),
         ("[mirror]\nquota = '1001 TB'", "x.toml:2:9: mirror.quota cannot be \"1001 TB\"; allowed: \"0 B\" to"),
         (
             "[transfer]\nupload_rate = '63 KiB'",

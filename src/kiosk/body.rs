@@ -1,4 +1,5 @@
-//! What a response is made of: bytes that are there, or a file that is read and verified as the client takes it.
+//! What a response is made of: bytes that are there, or a file that is read and verified as the client takes it, from here or
+//! from where it is.
 
 use std::{
     future::Future,
@@ -11,13 +12,50 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use crate::limits::{GROUP_BYTES, kiosk::FRAME_BYTES};
+use super::readers;
+use crate::{
+    content::CollectionKey,
+    library::{
+        Item,
+        follow::{Reading, ReadingError},
+    },
+    limits::{GROUP_BYTES, kiosk::FRAME_BYTES},
+};
 
 /// Reads verified bytes of a file; blocks. Its errors end the connection.
 pub type Read = Box<dyn FnMut(Range<u64>) -> io::Result<Vec<u8>> + Send>;
 
-/// A read under way; gives the reader back.
-type Reading = Pin<Box<dyn Future<Output = (Read, io::Result<Vec<u8>>)> + Send>>;
+/// Where bytes come from.
+pub enum Source {
+    /// A file.
+    Here(Read),
+    /// Other nodes. The reader is one until this is dropped.
+    Elsewhere(Box<Reading>, Option<readers::Reader>),
+}
+
+impl Source {
+    async fn read(self, range: Range<u64>) -> (Self, io::Result<Vec<u8>>) {
+        match self {
+            Self::Here(mut read) => {
+                smol::unblock(move || {
+                    let bytes = read(range);
+                    (Self::Here(read), bytes)
+                })
+                .await
+            }
+            Self::Elsewhere(mut reading, reader) => {
+                let bytes = reading.bytes(range).await.map_err(|error| {
+                    log::warn!("what somebody reads here can't be had to its end: {error}");
+                    io::Error::other(error)
+                });
+                (Self::Elsewhere(reading, reader), bytes)
+            }
+        }
+    }
+}
+
+/// A read under way; gives the source back.
+type Step = Pin<Box<dyn Future<Output = (Source, io::Result<Vec<u8>>)> + Send>>;
 
 /// The body of a response.
 pub enum Body {
@@ -25,6 +63,16 @@ pub enum Body {
     Whole(Bytes),
     /// A range of a file.
     File(FileBody),
+    /// A range of a file that is elsewhere and not opened yet.
+    Elsewhere(Box<Elsewhere>),
+}
+
+/// What is to be read of which item.
+pub struct Elsewhere {
+    pub collection: CollectionKey,
+    pub item: Item,
+    pub range: Range<u64>,
+    pub reader: Option<readers::Reader>,
 }
 
 /// A range of a file, of which one group is in memory at a time.
@@ -37,8 +85,8 @@ pub struct FileBody {
 }
 
 enum Reader {
-    Idle(Read),
-    Busy(Reading),
+    Idle(Source),
+    Busy(Step),
     Failed,
 }
 
@@ -48,28 +96,35 @@ impl FileBody {
     pub fn open(mut read: Read, range: Range<u64>) -> io::Result<Self> {
         let first = first_group(&range);
         let ready = Bytes::from(read(first.clone())?);
-        Ok(Self { ready, rest: first.end..range.end, reader: Reader::Idle(read) })
+        Ok(Self { ready, rest: first.end..range.end, reader: Reader::Idle(Source::Here(read)) })
+    }
+
+    /// The same of a file that is elsewhere.
+    pub async fn open_elsewhere(
+        mut reading: Reading,
+        range: Range<u64>,
+        reader: Option<readers::Reader>,
+    ) -> Result<Self, ReadingError> {
+        let first = first_group(&range);
+        let ready = Bytes::from(reading.bytes(first.clone()).await?);
+        let source = Source::Elsewhere(Box::new(reading), reader);
+        Ok(Self { ready, rest: first.end..range.end, reader: Reader::Idle(source) })
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         while self.ready.is_empty() && !self.rest.is_empty() {
             match std::mem::replace(&mut self.reader, Reader::Failed) {
-                Reader::Idle(mut read) => {
-                    let range = first_group(&self.rest);
-                    let reading = smol::unblock(move || {
-                        let bytes = read(range);
-                        (read, bytes)
-                    });
-                    self.reader = Reader::Busy(Box::pin(reading));
+                Reader::Idle(source) => {
+                    self.reader = Reader::Busy(Box::pin(source.read(first_group(&self.rest))));
                 }
-                Reader::Busy(mut reading) => {
-                    let Poll::Ready((read, bytes)) = reading.as_mut().poll(cx) else {
-                        self.reader = Reader::Busy(reading);
+                Reader::Busy(mut step) => {
+                    let Poll::Ready((source, bytes)) = step.as_mut().poll(cx) else {
+                        self.reader = Reader::Busy(step);
                         return Poll::Pending;
                     };
                     self.ready = Bytes::from(bytes?);
                     self.rest.start += self.ready.len() as u64;
-                    self.reader = Reader::Idle(read);
+                    self.reader = Reader::Idle(source);
                 }
                 Reader::Failed => return Poll::Ready(None),
             }
@@ -94,6 +149,8 @@ impl hyper::body::Body for Body {
             Self::Whole(bytes) if bytes.is_empty() => None,
             Self::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
             Self::File(file) => ready!(file.poll_bytes(cx)),
+            // It is opened before it is sent.
+            Self::Elsewhere(_) => Some(Err(io::ErrorKind::NotConnected.into())),
         };
         Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
     }
@@ -102,6 +159,7 @@ impl hyper::body::Body for Body {
         SizeHint::with_exact(match self {
             Self::Whole(bytes) => bytes.len() as u64,
             Self::File(file) => file.ready.len() as u64 + (file.rest.end - file.rest.start),
+            Self::Elsewhere(file) => file.range.end - file.range.start,
         })
     }
 }

@@ -12,13 +12,20 @@ use hyper::{
 
 use super::{
     Site, address,
-    body::{Body, FileBody, Read},
+    body::{Body, Elsewhere, FileBody, Read},
     media,
     pages::Failure,
     range::{self, Answer},
     readers::Reader,
 };
-use crate::{library::Entry, limits::kiosk::READER_BYTES, store::Store};
+use crate::{
+    library::{
+        Entry, Item, Summary,
+        follow::{ReadingError, Whose},
+    },
+    limits::kiosk::READER_BYTES,
+    store::Store,
+};
 
 /// Books keep their styles, pictures and films, all from this node. Nothing of them runs, sends forms or loads anything from
 /// elsewhere. `allow-same-origin` lets a book load its own fonts and pictures; without `allow-scripts` it gives nothing away.
@@ -32,9 +39,9 @@ const PDF: &str = "frame-ancestors 'self'";
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// The answer to a GET or HEAD for the item's bytes. Blocks.
-pub fn content(site: &Site, entry: &Entry, request: &Parts) -> Result<Response<Body>, Failure> {
+pub fn content(site: &Site, collection: &Summary, entry: &Entry, request: &Parts) -> Result<Response<Body>, Failure> {
     let item = &entry.item;
-    if !entry.held {
+    if !entry.held && !site.is_in_reach(collection) {
         return Err(if entry.fault.is_some() { Failure::Damaged } else { Failure::NotHere });
     }
     let tag = format!("\"{}\"", item.id);
@@ -69,13 +76,45 @@ pub fn content(site: &Site, entry: &Entry, request: &Parts) -> Result<Response<B
         Body::Whole(Bytes::new())
     } else {
         let reader = (range.end - range.start > READER_BYTES).then(|| site.readers.enter());
+        if !entry.held {
+            let elsewhere = Elsewhere { collection: collection.key, item: item.clone(), range, reader };
+            return response.body(Body::Elsewhere(Box::new(elsewhere))).map_err(|error| no_response(item, &error));
+        }
         let read = read(site.library.store(), entry, reader)?;
         Body::File(FileBody::open(read, range).map_err(|_| Failure::Damaged)?)
     };
-    response.body(body).map_err(|error| {
-        log::error!("no response for {}: {error}", item.path);
-        Failure::Internal
-    })
+    response.body(body).map_err(|error| no_response(item, &error))
+}
+
+fn no_response(item: &Item, error: &hyper::http::Error) -> Failure {
+    log::error!("no response for {}: {error}", item.path);
+    Failure::Internal
+}
+
+/// The same response with the first bytes of its body, if they are elsewhere.
+pub async fn fetched(site: &Site, mut response: Response<Body>) -> Result<Response<Body>, Failure> {
+    let Body::Elsewhere(elsewhere) = response.body_mut() else { return Ok(response) };
+    let Elsewhere { collection, item, range, reader } = &mut **elsewhere;
+    let follower = site.follower.as_ref().ok_or(Failure::NotHere)?;
+    let opened = async {
+        let reading = follower.read(collection, item, range.clone(), Whose::Page).await?;
+        FileBody::open_elsewhere(reading, range.clone(), reader.take()).await
+    };
+    let body = opened.await.map_err(|error| {
+        log::info!("{} can't be read from other nodes: {error}", item.path);
+        match error {
+            ReadingError::Nobody { connected } => Failure::Nobody { connected },
+            ReadingError::Slow => Failure::Slow,
+            ReadingError::Busy => Failure::Busy,
+            ReadingError::NoRoom { .. } => Failure::NoRoom,
+            ReadingError::Off | ReadingError::Unwanted => Failure::NotHere,
+            ReadingError::Library(_) | ReadingError::Store(_) | ReadingError::Fetch(_) | ReadingError::Read(_) => {
+                Failure::Internal
+            }
+        }
+    })?;
+    *response.body_mut() = Body::File(body);
+    Ok(response)
 }
 
 /// Reads the verified bytes of an item, for this reader. Says in the log what is wrong with it.

@@ -28,7 +28,11 @@ use smol::Async;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use crate::{library::Library, limits::kiosk::PORT_TRIES, status::NodeStatus};
+use crate::{
+    library::{Library, Summary, follow::Follower},
+    limits::kiosk::PORT_TRIES,
+    status::NodeStatus,
+};
 
 /// Why there is no page.
 #[derive(Debug, Error)]
@@ -42,6 +46,8 @@ pub enum KioskError {
 pub struct Site {
     /// The collections and their files.
     pub library: Arc<Library>,
+    /// Gets what is on other nodes; without it, only what is here is read.
+    pub follower: Option<Arc<Follower>>,
     /// Asked for each time that somebody looks; may block for a moment.
     pub status: Arc<dyn Fn() -> NodeStatus + Send + Sync>,
     /// What the library is called, above all pages.
@@ -50,6 +56,18 @@ pub struct Site {
     pub local_name: Option<String>,
     /// Those who are being sent more than [`READER_BYTES`](crate::limits::kiosk::READER_BYTES) of a file.
     pub readers: Readers,
+}
+
+impl Site {
+    /// Whether what a collection lists and is not here can probably be read from other nodes.
+    fn is_in_reach(&self, collection: &Summary) -> bool {
+        self.follower.as_ref().is_some_and(|follower| follower.is_in_reach(&collection.key))
+    }
+
+    /// Whether a collection is copied to this node.
+    fn is_mirrored(&self, collection: &Summary) -> bool {
+        !collection.mine && self.follower.as_ref().is_none_or(|follower| follower.mirrors(collection))
+    }
 }
 
 /// A page that listens.

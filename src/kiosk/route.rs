@@ -18,11 +18,12 @@ use maud::Markup;
 use super::{
     Site, address,
     body::Body,
-    content::content,
+    content::{content, fetched},
     host::{self, Host},
     pages::{self, Failure},
 };
 use crate::{
+    content::CollectionKey,
     library::{Entry, Summary},
     limits::kiosk::{ITEMS_PER_PAGE, QUERY_BYTES},
 };
@@ -79,11 +80,12 @@ pub async fn answer(site: Arc<Site>, request: Request<Incoming>, local: SocketAd
         Host::Invalid => failed(&site, Failure::BadRequest),
         Host::Ours if !is_head && request.method != Method::GET => failed(&site, Failure::Method),
         Host::Ours => {
-            smol::unblock(move || {
-                let response = respond(&site, &request, local);
-                response.unwrap_or_else(|failure| failed(&site, failure))
-            })
-            .await
+            let asked = Arc::clone(&site);
+            let response = match smol::unblock(move || respond(&asked, &request, local)).await {
+                Ok(response) => fetched(&site, response).await,
+                failed => failed,
+            };
+            response.unwrap_or_else(|failure| failed(&site, failure))
         }
     };
     finish(response, is_head)
@@ -117,7 +119,7 @@ fn respond(site: &Site, request: &Parts, local: SocketAddr) -> Result<Response<B
         Route::Item => {
             let (collection, path) = place(site, &found.params)?;
             let entry = entry(site, &collection, &path)?.ok_or(Failure::NotFound)?;
-            Ok(page(StatusCode::OK, pages::item(&site.name, &collection, &entry)))
+            Ok(page(StatusCode::OK, pages::item(&site.name, &collection, &entry, site.is_in_reach(&collection))))
         }
         Route::Content => file(site, &found.params, request),
         Route::Folder => {
@@ -150,7 +152,8 @@ fn collection(site: &Site, params: &Params<'_, '_>, query: &str) -> Result<Respo
     if entries.is_empty() && number > 1 {
         return Err(Failure::NotFound);
     }
-    Ok(page(StatusCode::OK, pages::collection(&site.name, &collection, &entries, number)))
+    let place = pages::Place { is_in_reach: site.is_in_reach(&collection), is_mirrored: site.is_mirrored(&collection) };
+    Ok(page(StatusCode::OK, pages::collection(&site.name, &collection, place, &entries, number)))
 }
 
 fn search(site: &Site, query: &str) -> Result<Response<Body>, Failure> {
@@ -162,7 +165,8 @@ fn search(site: &Site, query: &str) -> Result<Response<Body>, Failure> {
     if found.hits.is_empty() && number > 1 {
         return Err(Failure::NotFound);
     }
-    Ok(page(StatusCode::OK, pages::search(&site.name, words.trim(), &found, number)))
+    let reach = |key: &CollectionKey| site.follower.as_ref().is_some_and(|follower| follower.is_in_reach(key));
+    Ok(page(StatusCode::OK, pages::search(&site.name, words.trim(), &found, number, &reach)))
 }
 
 /// An item's bytes; for a folder, its index page.
@@ -170,11 +174,11 @@ fn file(site: &Site, params: &Params<'_, '_>, request: &Parts) -> Result<Respons
     let (collection, path) = place(site, params)?;
     let is_folder = path.is_empty() || path.ends_with('/');
     if !is_folder && let Some(entry) = entry(site, &collection, &path)? {
-        return content(site, &entry, request);
+        return content(site, &collection, &entry, request);
     }
     let slash = if is_folder { "" } else { "/" };
     match entry(site, &collection, &format!("{path}{slash}index.html"))? {
-        Some(index) if is_folder => content(site, &index, request),
+        Some(index) if is_folder => content(site, &collection, &index, request),
         Some(_) => Ok(redirect(&address::item_url("/c", &collection.folder, &format!("{path}/")))),
         None if path.is_empty() => Ok(redirect(&format!("/collection/{}", address::encode(&collection.folder)))),
         None => Err(Failure::NotFound),
@@ -216,7 +220,10 @@ fn failed(site: &Site, failure: Failure) -> Response<Body> {
         Failure::Method => {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
-        Failure::NotHere | Failure::Damaged => {
+        Failure::Busy => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        Failure::NotHere | Failure::Damaged | Failure::Nobody { .. } | Failure::Slow | Failure::NoRoom => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
         }
         Failure::Range { size } => {

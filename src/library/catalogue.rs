@@ -113,6 +113,23 @@ impl Library {
         item.map(|item| self.entry(item, false)).transpose()
     }
 
+    /// Offered items whose ids begin with these hexadecimal digits, and the collections that list them: `limit` at most.
+    pub fn find(&self, prefix: &str, limit: usize) -> Result<Vec<(CollectionKey, Item)>, LibraryError> {
+        let (prefix, mut found) = (prefix.to_ascii_lowercase(), Vec::new());
+        for summary in self.collections() {
+            for item in Items::of(self.manifest(&summary.key)?) {
+                let item = item?;
+                if found.len() == limit {
+                    return Ok(found);
+                }
+                if item.id.to_string().starts_with(&prefix) {
+                    found.push((summary.key, item));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// All items of a collection in the order of [`Library::items`], and whether they are offered; one page in memory.
     pub(super) fn all_items(
         &self,

@@ -1,4 +1,4 @@
-//! Making room: what publishers have withdrawn is kept only as long as nobody needs its room, and goes by last use. What they
+//! Making room: what was only read goes first (`cache`). What publishers have withdrawn is kept only as long as nobody needs its room, and goes by last use. What they
 //! offer is never deleted for that.
 
 use std::{
@@ -40,6 +40,9 @@ impl Library {
                 }
                 Err(error) => return Err(error.into()),
             };
+            if self.evict_cached(missing_bytes)? > 0 {
+                continue;
+            }
             let kept = self.collections();
             let (oldest, all_bytes) = self.least_recently_used(&kept, missing_bytes)?;
             if oldest.is_empty() || all_bytes < missing_bytes {

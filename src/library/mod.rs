@@ -8,6 +8,7 @@
 
 mod apply;
 mod away;
+mod cache;
 mod catalogue;
 mod changes;
 mod edit;
@@ -51,7 +52,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use ed25519_dalek::SigningKey;
@@ -86,9 +87,13 @@ pub struct Library {
     /// What was found of shared folders the last time.
     looks: Mutex<away::Looks>,
     listeners: Listeners,
+    /// See [`Library::set_mirrored`].
+    is_mirrored: RwLock<IsMirrored>,
     /// See [`Library::rescans`].
     rescans: AtomicU64,
 }
+
+type IsMirrored = Box<dyn Fn(&CollectionKey, &str) -> bool + Send + Sync>;
 
 /// What is kept in memory: a few hundred bytes a collection.
 #[derive(Default)]
@@ -130,6 +135,7 @@ impl Library {
             evicting: Mutex::default(),
             looks: Mutex::default(),
             listeners: Listeners::default(),
+            is_mirrored: RwLock::new(Box::new(|_, _| true)),
             rescans: AtomicU64::new(0),
         };
         library.load()?;
@@ -177,10 +183,22 @@ impl Library {
         self.listeners.subscribe()
     }
 
-    /// What other nodes are told first: every collection and its version.
+    /// Says which collections are mirrored, by key and name: for [`Library::heads`].
+    fn set_mirrored(&self, is_mirrored: impl Fn(&CollectionKey, &str) -> bool + Send + Sync + 'static) {
+        *self.is_mirrored.write().unwrap_or_else(PoisonError::into_inner) = Box::new(is_mirrored);
+        self.listeners.tell();
+    }
+
+    /// What other nodes are told first: every collection and its version, but for those that are only known here.
     pub fn heads(&self) -> Vec<Head> {
+        let (me, is_mirrored) = (self.node_id(), self.is_mirrored.read().unwrap_or_else(PoisonError::into_inner));
         let state = self.lock();
-        let heads = state.listed.iter().map(|(key, listed)| Head {
+        let has_some = |key: &CollectionKey| state.records.get(key).is_some_and(|record| record.held_items > 0);
+        let heads = state
+            .listed
+            .iter()
+            .filter(|(key, listed)| key.publisher == me || has_some(key) || is_mirrored(key, &listed.name));
+        let heads = heads.map(|(key, listed)| Head {
             collection: *key,
             version: listed.version,
             name: Text::cut(&listed.name),

@@ -8,6 +8,7 @@ mod diagnose;
 mod disks;
 mod exchange;
 pub mod footprint;
+mod get;
 mod gossip;
 mod judging;
 mod kept;

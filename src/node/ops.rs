@@ -9,13 +9,15 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 
-use super::control::{FailureKind, OpError, PathText, Reply, Request};
+use super::{
+    control::{FailureKind, OpError, PathText, Reply, Request},
+    get::get,
+};
 use crate::{
     clock,
     config::Config,
     content::{ContentId, NodeId},
     library::{AddEvent, AddReport, AddRequest, Events, Library, LibraryError, Remove, Summary, Words},
-    limits::control,
     network::identity::Keypair,
     store::{BlobState, Options, Store, StoreError, Verified},
 };
@@ -30,7 +32,7 @@ const ITEMS_AT_A_TIME: usize = 256;
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Who is told. An error says that nobody listens any more, and ends the operation.
-type OnReply<'a> = &'a mut dyn FnMut(Reply) -> Result<(), OpError>;
+pub(super) type OnReply<'a> = &'a mut dyn FnMut(Reply) -> Result<(), OpError>;
 
 /// Opens the library of the data folder, which is made if it is not there. It is locked until the library is dropped.
 ///
@@ -120,7 +122,7 @@ pub fn perform(library: &Library, request: Request, on_reply: OnReply<'_>) -> Re
             let words = Words::new(title.as_deref(), author.as_deref(), language.as_deref())?;
             edit(library, &name, words, on_reply)
         }
-        Request::Get { id } => get(library.store(), &id, on_reply),
+        Request::Get { id } => get(library, None, &id, on_reply),
         Request::Verify { ids } => verify(library, &ids, on_reply),
         Request::Doctor => {
             let mut told = Ok(());
@@ -267,22 +269,6 @@ fn of_item(error: LibraryError, name: &str, folder: &str) -> OpError {
     }
 }
 
-fn get(store: &Store, id: &str, on_reply: OnReply<'_>) -> Result<(), OpError> {
-    let mut blob = store.blob(&resolve(store, id)?)?;
-    let size = blob.size();
-    if blob.ranges().iter().map(|range| range.end - range.start).sum::<u64>() < size {
-        let message =
-            format!("{} is still being fetched; try again when `allibrary status` says that it is here", blob.id());
-        return Err(OpError::new(FailureKind::NotFound, message));
-    }
-    on_reply(Reply::Blob { id: blob.id().to_string(), size_bytes: size })?;
-    for start in (0..size).step_by(control::DATA_BYTES) {
-        let content = blob.read(start..size.min(start + control::DATA_BYTES as u64))?;
-        on_reply(Reply::Data { bytes: content.len(), content })?;
-    }
-    Ok(())
-}
-
 fn verify(library: &Library, ids: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {
     let store = library.store();
     let ids = match ids {
@@ -344,19 +330,28 @@ fn all_ids(store: &Store) -> Result<Vec<ContentId>, StoreError> {
 }
 
 /// The one blob whose id begins like this.
-fn resolve(store: &Store, prefix: &str) -> Result<ContentId, OpError> {
-    if prefix.len() < PREFIX_DIGITS || prefix.len() > 64 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let message = format!("{prefix:?} is no content id: expected {PREFIX_DIGITS} to 64 hexadecimal digits");
-        return Err(OpError::new(FailureKind::NotFound, message));
-    }
+pub(super) fn resolve(store: &Store, prefix: &str) -> Result<ContentId, OpError> {
+    check_prefix(prefix)?;
     match store.resolve(prefix, 2)?[..] {
         [] => Err(OpError::new(
             FailureKind::NotFound,
             format!("no file with the id {prefix} is here; see `allibrary ls`"),
         )),
         [id] => Ok(id),
-        _ => Err(OpError::new(FailureKind::NotFound, format!("several ids begin with {prefix}; give more digits"))),
+        _ => Err(several(prefix)),
     }
+}
+
+pub(super) fn check_prefix(prefix: &str) -> Result<(), OpError> {
+    if prefix.len() < PREFIX_DIGITS || prefix.len() > 64 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let message = format!("{prefix:?} is no content id: expected {PREFIX_DIGITS} to 64 hexadecimal digits");
+        return Err(OpError::new(FailureKind::NotFound, message));
+    }
+    Ok(())
+}
+
+pub(super) fn several(prefix: &str) -> OpError {
+    OpError::new(FailureKind::NotFound, format!("several ids begin with {prefix}; give more digits"))
 }
 
 /// Lets one in so much time through.

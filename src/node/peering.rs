@@ -250,6 +250,11 @@ impl Peering {
         lock(&self.manager).standing(clock::now(), node) != Standing::Good
     }
 
+    /// How good the connection with a peer is, from 0 to 100.
+    pub(super) fn quality(&self, node: &NodeId) -> u32 {
+        lock(&self.manager).quality(node).map_or(0, u32::from)
+    }
+
     /// Whom to tell a peer of that asks.
     pub(super) fn introductions(&self, now: Instant, to: &NodeId) -> Vec<peers::Introduction> {
         lock(&self.manager).introductions(now, to)

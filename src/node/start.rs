@@ -120,6 +120,8 @@ fn run(config: &Config, state: Arc<State>, kiosk: Option<Kiosk>, started: Starte
     for peer in &config.network.bootstrap {
         state.peering.introduce(peer.node, peer.address.to_string(), Source::Bootstrap);
     }
+    let qualities = Arc::downgrade(&state);
+    state.follower.set_quality(move |node| qualities.upgrade().map_or(0, |state| state.peering.quality(node)));
     let for_clients = state.clone();
     let handler: control::Handler = Arc::new(move |request, on_reply| for_clients.perform(request, on_reply));
     let peering = Peering::run(state.clone(), network.clone(), started.connector, started.events);
@@ -182,6 +184,7 @@ pub(super) fn policy(config: &Config, me: NodeId, wishes: Wishes) -> Policy {
         max_items_per_publisher: mirror.max_items_per_publisher,
         max_collections_per_publisher: mirror.max_collections_per_publisher.into(),
         wishes,
+        cache_bytes: mirror.cache.0,
     }
 }
 
@@ -197,6 +200,7 @@ fn open_page(config: &Config, state: &Arc<State>) -> Result<Option<Kiosk>, NodeE
     let (status, readers) = (state.clone(), state.clone());
     let site = Site {
         library: state.library.clone(),
+        follower: Some(state.follower.clone()),
         status: Arc::new(move || status.status()),
         name: config.name.clone(),
         local_name: config.network.mdns.then(|| mdns::local_name(state.library.node_id())),

@@ -14,6 +14,7 @@ use super::{
     diagnose::{self, Facts},
     disks,
     exchange::Answered,
+    get::get,
     monitor::Monitor,
     ops,
     peering::Peering,
@@ -286,9 +287,8 @@ impl State {
                 self.change_transfers(change, &names)?;
                 on_reply(Reply::TransfersChanged { change, names })
             }
-            Request::List { .. } | Request::Get { .. } | Request::Verify { .. } => {
-                ops::perform(&self.library, request, on_reply)
-            }
+            Request::Get { id } => get(&self.library, Some(&self.follower), &id, on_reply),
+            Request::List { .. } | Request::Verify { .. } => ops::perform(&self.library, request, on_reply),
             request => {
                 self.rebuild.check_over()?;
                 ops::perform(&self.library, request, on_reply)

@@ -142,6 +142,11 @@ impl PeerManager {
         self.book.find(node).is_some_and(Peer::is_connected)
     }
 
+    /// How good the connection with a peer is, from 0 to 100; none if that is not known.
+    pub fn quality(&self, node: &NodeId) -> Option<u8> {
+        self.book.find(node)?.quality.score()
+    }
+
     /// What a peer may expect of this node.
     pub fn standing(&self, now: Instant, node: &NodeId) -> Standing {
         self.book.find(node).map_or(Standing::Good, |peer| peer.reputation.standing(now))

@@ -4,5 +4,6 @@
 pub mod disk;
 pub mod netns;
 pub mod node;
+pub mod page;
 pub mod relay;
 pub mod rot;

@@ -47,6 +47,7 @@ pub fn start(files: &[(&str, &[u8])], status: NodeStatus) -> Running {
     }
     let site = Site {
         library: Arc::new(library),
+        follower: None,
         status: Arc::new(move || status.clone()),
         name: "School library".to_owned(),
         local_name: Some("library-7.local".to_owned()),

@@ -7,6 +7,7 @@ use super::{
     shape::{count, foreign, grouped, size},
 };
 use crate::{
+    content::CollectionKey,
     kiosk::{address, media},
     library::{Entry, Hit, SearchPage, Summary},
     limits::kiosk::ITEMS_PER_PAGE,
@@ -41,25 +42,40 @@ fn card(one: &Summary) -> Markup {
     }
 }
 
+/// Where the titles of a collection are.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Whether those that are not here can probably be read from other nodes.
+    pub is_in_reach: bool,
+    /// Whether they are copied to this node.
+    pub is_mirrored: bool,
+}
+
 /// One page of a collection's titles. `entries` may be one longer than a page: then there is a next one.
-pub fn collection(site: &str, one: &Summary, entries: &[Entry], page: u64) -> Markup {
+pub fn collection(site: &str, one: &Summary, place: Place, entries: &[Entry], page: u64) -> Markup {
     let url = format!("/collection/{}", address::encode(&one.folder));
     Frame::new(site, &one.name).around(html! {
         (crumbs(None))
         h1 { (foreign(&one.name, "")) }
         p.note {
             (count(one.items, "title")) " · " (size(one.bytes))
-            @if !one.mine { " · mirrored" }
+            @if place.is_mirrored { " · mirrored" }
             @if one.held_items < one.items { " · " (grouped(one.held_items)) " here so far" }
         }
         @if entries.is_empty() { p.empty { "This collection is empty." } }
-        ul.list { @for entry in entries.iter().take(ITEMS_PER_PAGE) { li { (row(&one.folder, entry)) } } }
+        ul.list { @for entry in entries.iter().take(ITEMS_PER_PAGE) { li { (row(&one.folder, entry, place.is_in_reach)) } } }
         (pager(&format!("{url}?page="), page, one.items, entries.len() > ITEMS_PER_PAGE))
     })
 }
 
 /// One page of what a search found.
-pub fn search(site: &str, words: &str, found: &SearchPage, page: u64) -> Markup {
+pub fn search(
+    site: &str,
+    words: &str,
+    found: &SearchPage,
+    page: u64,
+    is_in_reach: &dyn Fn(&CollectionKey) -> bool,
+) -> Markup {
     let url = format!("/search?q={}&page=", address::encode(words));
     let frame = Frame { words, ..Frame::new(site, "Search") };
     let last = (page.saturating_sub(1) * ITEMS_PER_PAGE as u64).saturating_add(found.hits.len() as u64);
@@ -71,17 +87,17 @@ pub fn search(site: &str, words: &str, found: &SearchPage, page: u64) -> Markup 
         } @else {
             h1 { (count(found.total, "title")) " for “" (foreign(words, "")) "”" }
             @if found.hits.is_empty() { p.empty { "Nothing found. Try fewer words, or the beginning of one." } }
-            ul.list { @for Hit { folder, entry, .. } in &found.hits { li { (row(folder, entry)) } } }
+            ul.list { @for Hit { folder, entry, collection } in &found.hits { li { (row(folder, entry, is_in_reach(collection))) } } }
             (pager(&url, page, found.total, last < found.total))
         }
     })
 }
 
 /// One title in a list.
-fn row(folder: &str, Entry { item, held, fault, offered }: &Entry) -> Markup {
+fn row(folder: &str, Entry { item, held, fault, offered }: &Entry, is_in_reach: bool) -> Markup {
     let media = media::of(&item.path);
     html! {
-        a.row.away[!held] href=(address::item_url("/item", folder, &item.path)) {
+        a.row.away[!held && !is_in_reach] href=(address::item_url("/item", folder, &item.path)) {
             span.kind { (media.label) }
             " "
             span.title { (foreign(item.label(), &item.language)) }
@@ -91,6 +107,7 @@ fn row(folder: &str, Entry { item, held, fault, offered }: &Entry) -> Markup {
                 (size(item.size))
                 @if let Some((above, _)) = item.path.rsplit_once('/') { " · in " (foreign(above, "")) }
                 @match fault {
+                    _ if !held && is_in_reach => { " · on another node: opens from there" }
                     Some(fault) if !held => { " · not available now: its file is " (fault) }
                     _ => @if !held { " · not here yet" }
                 }
@@ -144,7 +161,11 @@ mod tests {
         for (held, fault, offered) in
             [(true, None, true), (true, None, false), (false, None, true), (false, Some(Fault::Missing), true)]
         {
-            let row = row("f", &Entry { item: item.clone(), held, fault, offered }).into_string();
+            let entry = Entry { item: item.clone(), held, fault, offered };
+            let elsewhere = super::row("f", &entry, true).into_string();
+            assert_eq!(elsewhere.contains("on another node: opens from there"), !held, "{elsewhere}");
+            assert!(!elsewhere.contains("row away") && !elsewhere.contains("not here yet"));
+            let row = row("f", &entry, false).into_string();
             assert_eq!(row.contains("row away"), !held, "{row}");
             assert_eq!(row.contains("not here yet"), !held && fault.is_none(), "{row}");
             assert_eq!(row.contains("not available now: its file is missing"), fault.is_some(), "{row}");

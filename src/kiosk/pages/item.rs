@@ -16,14 +16,20 @@ use crate::{
 };
 
 /// One title: what is known of it, and what can be done with it.
-pub fn item(site: &str, collection: &Summary, Entry { item, held, fault, offered }: &Entry) -> Markup {
+pub fn item(
+    site: &str,
+    collection: &Summary,
+    Entry { item, held, fault, offered }: &Entry,
+    is_in_reach: bool,
+) -> Markup {
     let media = media::of(&item.path);
     let url = address::item_url("/c", &collection.folder, &item.path);
     Frame::new(site, item.label()).around(html! {
         (crumbs(Some((&collection.folder, &collection.name))))
         h1 { (foreign(item.label(), &item.language)) }
         @if !item.author.is_empty() { p.by { (foreign(&item.author, "")) } }
-        @if *held {
+        @if !held && is_in_reach { p.note { "On another node: opens from there." } }
+        @if *held || is_in_reach {
             (preview(&media, &url, item.label()))
             p.actions {
                 @if matches!(media.usage, Use::Read | Use::Picture) { a.button href=(url) { "Read" } " " }

@@ -8,7 +8,7 @@ mod status;
 
 use std::sync::LazyLock;
 
-pub use collections::{collection, collections, search};
+pub use collections::{Place, collection, collections, search};
 pub use failure::{Failure, failure};
 pub use item::item;
 use maud::{DOCTYPE, Markup, html};

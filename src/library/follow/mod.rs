@@ -3,9 +3,9 @@
 //! It may use `transfer`, the catalogue of this node and plain streams. It must never know how a peer is reached, and
 //! decides nothing about peers: one that breaks the rules ends its follower, which says so.
 //!
-//! Three things go on at a time with a peer: its heads are watched, newer versions are taken over (`sync`), and what is
+//! Four things go on at a time with a peer: its heads are watched, newer versions are taken over (`sync`), and what is
 //! missing is fetched on two lanes, small files in batches and large ones one by one (`lane`), so that a film does not hold
-//! up a page. The followers of all peers share what they are at: a blob comes from one peer at a time, or, if it is large, from
+//! up a page; and what somebody reads here that is elsewhere is fetched from it before that (`reading`). The followers of all peers share what they are at: a blob comes from one peer at a time, or, if it is large, from
 //! all that have some of it (`swarms`).
 
 mod claims;
@@ -14,12 +14,16 @@ mod lane;
 mod large;
 mod policy;
 mod progress;
+mod reading;
+mod reads;
 mod scan;
 mod swarms;
 mod sync;
 
 pub use deeds::{Deed, Deeds};
 pub use policy::{Only, Policy, Wishes};
+pub use reading::{Reading, ReadingError};
+pub use reads::Whose;
 
 use std::{
     future::Future,
@@ -38,6 +42,7 @@ use smol::{
 use self::{
     claims::Claims,
     progress::{Notices, Transfers},
+    reads::{Connected, Reads},
     scan::Lane,
     swarms::Swarms,
 };
@@ -65,6 +70,8 @@ pub struct Follower {
     /// Collections whose newer version is being fetched.
     collections: Claims<CollectionKey>,
     swarms: Swarms,
+    /// Who is connected, and what is read from them.
+    reads: Arc<Reads>,
     /// Places for those that fetch small blobs, and large ones: they bound the memory that peers together can fill.
     small_lanes: Semaphore,
     large_lanes: Places,
@@ -96,11 +103,14 @@ pub enum FollowEnd {
 impl Follower {
     /// The follower of a node.
     pub fn new(library: Arc<Library>, policy: Policy) -> Arc<Self> {
+        let policy = Arc::new(policy);
+        tell_of(&library, &policy);
         Arc::new(Self {
             library,
-            policy: RwLock::new(policy.into()),
+            policy: RwLock::new(policy),
             blobs: Claims::default(),
             swarms: Swarms::default(),
+            reads: Arc::default(),
             collections: Claims::default(),
             small_lanes: Semaphore::new(SMALL_LANES),
             large_lanes: Places::new(LARGE_PLACES),
@@ -118,7 +128,9 @@ impl Follower {
 
     /// Mirrors by another policy from now on. Peers that are followed already are to be followed anew.
     pub fn set_policy(&self, policy: Policy) {
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy.into();
+        let policy = Arc::new(policy);
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&policy);
+        tell_of(&self.library, &policy);
     }
 
     /// Whether a version of a collection that somebody has may be wanted here: of a collection that is not known yet, the name
@@ -152,6 +164,12 @@ impl Follower {
     }
 }
 
+/// Other nodes are told of what is mirrored, and not of what is only known.
+fn tell_of(library: &Library, policy: &Arc<Policy>) {
+    let policy = Arc::clone(policy);
+    library.set_mirrored(move |key, name| policy.mirrors(key, name));
+}
+
 impl FollowEnd {
     fn violation(reason: impl Into<String>) -> Self {
         Self::Violation { reason: reason.into(), is_corrupt: false }
@@ -164,6 +182,8 @@ struct Peer<C> {
     connect: C,
     /// What it said last that it has.
     heads: Mutex<Vec<Head>>,
+    /// The same, for those who read.
+    connected: Connected,
 }
 
 impl<C> Peer<C> {
@@ -174,12 +194,14 @@ impl<C> Peer<C> {
 
 /// Follows one peer until it is gone or misbehaves. Dropping the future stops it at once; what was fetched is kept.
 pub async fn follow_peer<C: Connect>(follower: Arc<Follower>, peer: NodeId, connect: C) -> FollowEnd {
-    let peer = Peer { node: peer, connect, heads: Mutex::default() };
+    let connected = Reads::connect(&follower.reads, peer);
+    let peer = Peer { node: peer, connect, heads: Mutex::default(), connected };
     let wakers: [(Sender<()>, Receiver<()>); 3] = std::array::from_fn(|_| bounded(1));
     let [sync_wake, small_wake, large_wake] = wakers.each_ref().map(|(_, receiver)| receiver.clone());
     let wake_all = || wakers.iter().for_each(|(sender, _)| _ = sender.try_send(()));
     let lanes =
         or(lane::run(&follower, &peer, Lane::Small, small_wake), lane::run(&follower, &peer, Lane::Large, large_wake));
+    let lanes = or(reading::run(&follower, &peer), lanes);
     let end = or(watch(&peer, wake_all), or(sync::run(&follower, &peer, sync_wake), lanes)).await;
     if let FollowEnd::Violation { reason, is_corrupt } = &end {
         match is_corrupt {
@@ -219,6 +241,7 @@ async fn watch<C: Connect>(peer: &Peer<C>, wake: impl Fn()) -> FollowEnd {
         }
         match Reply::from_frame(frame) {
             Ok(Reply::Heads(heads)) => {
+                peer.connected.lists(heads.heads.iter().map(|head| head.collection).collect());
                 *peer.heads.lock().unwrap_or_else(PoisonError::into_inner) = heads.heads;
                 wake();
             }

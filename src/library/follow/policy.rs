@@ -24,6 +24,8 @@ pub struct Policy {
     pub max_collections_per_publisher: u64,
     /// What was said of single collections.
     pub wishes: Wishes,
+    /// Bytes of what is read from other nodes and not mirrored; 0: nothing is.
+    pub cache_bytes: u64,
 }
 
 /// What the owner said of single collections.
@@ -48,6 +50,16 @@ impl Policy {
     /// Whether a collection of this name is mirrored.
     pub(super) fn wants(&self, key: &CollectionKey, name: &str) -> bool {
         self.takes(key, |wanted| wanted == name || *wanted == key.id.to_string())
+    }
+
+    /// The same, whether it is held back for now or not.
+    pub(super) fn mirrors(&self, key: &CollectionKey, name: &str) -> bool {
+        self.wishes.held_back.contains(key) || self.wants(key, name)
+    }
+
+    /// Whether it is known what a collection lists, for somebody to read of it.
+    pub(super) fn knows(&self, key: &CollectionKey, name: &str) -> bool {
+        self.cache_bytes > 0 && !self.wishes.held_back.contains(key) || self.wants(key, name)
     }
 
     /// Whether a collection is mirrored, if it has the right name.
@@ -111,6 +123,7 @@ mod tests {
             max_items_per_publisher: 1,
             max_collections_per_publisher: 1,
             wishes,
+            cache_bytes: 0,
         }
     }
 

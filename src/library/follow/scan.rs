@@ -231,8 +231,11 @@ fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::
         Ok(()) => {
             // It may have waited as an earlier edition that its publisher brought back.
             let waiting = editions::waiting_path(&summary.folder, &item.path, &item.id);
-            let waiting = waiting.map(|path| root.join(path.as_str())).filter(|path| paths.contains(path));
-            library.store().remove(&waiting.map(|path| (item.id, path)).into_iter().collect::<Vec<_>>())?;
+            // Or was only read here.
+            let cached = library.store().cache_path(&item.id);
+            let over = [waiting, Some(cached)].into_iter().flatten().map(|path| root.join(path.as_str()));
+            let over = over.filter(|path| paths.contains(path)).map(|path| (item.id, path));
+            library.store().remove(&over.collect::<Vec<_>>())?;
         }
     }
     Ok(())

@@ -17,15 +17,15 @@ use crate::{
 
 /// The large blobs that are fetched.
 pub(super) struct Swarms {
-    /// Those that are fetched from several peers.
-    shared: Mutex<BTreeMap<ContentId, Weak<Claimed>>>,
+    /// All of them, whether from several peers or not: a reader joins any.
+    all: Mutex<BTreeMap<ContentId, Weak<Claimed>>>,
     /// So many are fetched at a time: one that has begun ends before another begins.
     places: Arc<Semaphore>,
 }
 
 impl Default for Swarms {
     fn default() -> Self {
-        Self { shared: Mutex::default(), places: Arc::new(Semaphore::new(LARGE_LANES)) }
+        Self { all: Mutex::default(), places: Arc::new(Semaphore::new(LARGE_LANES)) }
     }
 }
 
@@ -54,17 +54,22 @@ impl Deref for Claimed {
 impl Follower {
     /// A place among those that fetch a large blob; none if others are at it, and it is not shared.
     pub(super) fn join(&self, id: ContentId, size: u64) -> Option<Arc<Claimed>> {
-        let mut swarms = self.swarms.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let swarm = self.join_reading(id, size)?;
+        let is_shared = size >= SHARED_BYTES || Arc::strong_count(&swarm) == 1;
+        (swarm.size() == size && is_shared && swarm.is_open()).then_some(swarm)
+    }
+
+    /// The same for a reader, who may always join; none if a batch of small files is at it.
+    pub(super) fn join_reading(&self, id: ContentId, size: u64) -> Option<Arc<Claimed>> {
+        let mut swarms = self.swarms.all.lock().unwrap_or_else(PoisonError::into_inner);
         swarms.retain(|_, swarm| swarm.strong_count() > 0);
         if let Some(swarm) = swarms.get(&id).and_then(Weak::upgrade) {
-            return (swarm.size() == size && swarm.is_open()).then_some(swarm);
+            return Some(swarm);
         }
         let claim = self.blobs.claim(id)?;
         let swarm = Swarm::new(Arc::clone(self.library.store()), self.library.node_id(), id, size);
         let swarm = Arc::new(Claimed { swarm, place: OnceCell::new(), _claim: claim });
-        if size >= SHARED_BYTES {
-            swarms.insert(id, Arc::downgrade(&swarm));
-        }
+        swarms.insert(id, Arc::downgrade(&swarm));
         Some(swarm)
     }
 }

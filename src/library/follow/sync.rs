@@ -6,7 +6,7 @@ use futures::AsyncWriteExt;
 use smol::channel::Receiver;
 use thiserror::Error;
 
-use super::{Connect, FollowEnd, Follower, Peer};
+use super::{Connect, FollowEnd, Follower, Peer, Policy};
 use crate::{
     clock::within,
     content::CollectionKey,
@@ -14,7 +14,7 @@ use crate::{
         LibraryError, ManifestError, Root, RootError, apply::Adopted, manifest::Draft, page, page::PageHash, wait::with,
     },
     limits::{
-        follow::{RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
+        follow::{KNOWN, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
         library::PAGE_BYTES,
         wire::PAGES_PER_REQUEST,
     },
@@ -124,7 +124,7 @@ impl<C: Connect> Session<'_, C> {
         let policy = self.follower.policy();
         let key = head.collection;
         let mine = key.publisher == library.node_id();
-        if !(mine || policy.wants(&key, &head.name)) || !library.wants_version(&key, head.version) {
+        if !(mine || policy.knows(&key, &head.name)) || !library.wants_version(&key, head.version) {
             return Ok(true);
         }
         let Some(_claim) = collections.claim(key) else { return Ok(false) };
@@ -140,7 +140,10 @@ impl<C: Connect> Session<'_, C> {
             )));
         }
         let about = about(&key);
-        if !mine && !policy.wants(&key, &root.name) {
+        if !mine && !policy.knows(&key, &root.name) {
+            return Ok(true);
+        }
+        if !mine && !policy.wants(&key, &root.name) && !self.may_know(&policy, &key) {
             return Ok(true);
         }
         if let Some(why) = policy.refuses(&library.collections(), &key, root.items).filter(|_| !mine) {
@@ -163,6 +166,13 @@ impl<C: Connect> Session<'_, C> {
             log::info!("{:?} is at version {} now, from peer {}", &*root.name, root.version, self.peer.node);
         }
         Ok(true)
+    }
+
+    /// Whether there is room among what is known and not mirrored.
+    fn may_know(&self, policy: &Policy, key: &CollectionKey) -> bool {
+        let all = self.follower.library.collections();
+        let known = all.iter().filter(|it| it.key != *key && !it.mine && !policy.wants(&it.key, &it.name));
+        known.count() < KNOWN
     }
 
     async fn root(&mut self, head: &Head) -> Result<Vec<u8>, SyncError> {

@@ -1,6 +1,7 @@
 //! Mirrors and their peers: real stores, real streams, no network.
 
 mod lies;
+mod reading;
 mod serving;
 mod sharing;
 mod trouble;
@@ -9,6 +10,7 @@ use std::{
     collections::BTreeMap,
     fs,
     num::NonZeroU64,
+    ops::Range,
     path::Path,
     pin::Pin,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -137,6 +139,7 @@ fn policy() -> Policy {
         max_items_per_publisher: many,
         max_collections_per_publisher: many,
         wishes: Wishes::default(),
+        cache_bytes: 0,
     }
 }
 
