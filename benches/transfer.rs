@@ -5,6 +5,8 @@
 //! where the machine is as busy as it can be, that is the machine's figure. `TRANSFER_MIB` makes the film another size, to
 //! try the benchmark itself.
 
+#[path = "shared/first_byte.rs"]
+mod first_byte;
 #[path = "shared/mirrored.rs"]
 mod mirrored;
 #[path = "shared/others.rs"]
@@ -43,6 +45,7 @@ fn main() {
         ("source-dies", &source_dies),
         ("killed", &killed),
         ("far", &far),
+        ("first-byte", &|| first_byte::first_byte(film_bytes(1024))),
     ]);
 }
 
@@ -277,6 +280,11 @@ fn ideal(bytes: u64, mbit: u64) -> Duration {
 /// So many times the ideal are waited for.
 const PATIENCE: u32 = 8;
 
+/// Bytes of a film of so many MiB, or as many as `TRANSFER_MIB` says.
+fn film_bytes(mib: u64) -> u64 {
+    env::var("TRANSFER_MIB").map_or(mib, |mib| mib.parse().unwrap()) * MIB
+}
+
 /// Hosts on a LAN. If there is a delay, they reach each other through relays alone, on one host more.
 struct Site {
     /// One before each host.
@@ -317,11 +325,10 @@ impl Site {
 
     /// Has the first host share a film of so many MiB, or as many as `TRANSFER_MIB` says; its bytes.
     fn publish(&self, mib: u64) -> u64 {
-        let mib = env::var("TRANSFER_MIB").map_or(mib, |mib| mib.parse().unwrap());
-        let films = self.nodes.folder("Films");
-        noise(&films.join("film.webm"), mib * MIB);
+        let (films, bytes) = (self.nodes.folder("Films"), film_bytes(mib));
+        noise(&films.join("film.webm"), bytes);
         self.place(0).ok(&["add", films.to_str().unwrap()]);
-        mib * MIB
+        bytes
     }
 
     /// Whether the film has come to this host: it gets its name when it is whole.
