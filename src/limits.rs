@@ -100,7 +100,7 @@ pub mod follow {
     /// Large blobs that are fetched at the same time; the others wait.
     pub const LARGE_LANES: usize = 4;
     /// Streams that they arrive on at the same time; the others wait.
-    pub const LARGE_PLACES: usize = 8;
+    pub const LARGE_PLACES: usize = 12;
     /// What is held is counted anew at most this often when files are found damaged.
     pub const RECOUNT_MS: u64 = 1_000;
     /// Small blobs asked for in one go: between two of them there is nothing to write.

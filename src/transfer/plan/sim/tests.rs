@@ -83,7 +83,7 @@ impl Swarm {
 
 #[test]
 fn a_seed_and_twenty_receivers() {
-    for (receivers, longest) in [(1, 1.01), (5, 1.12), (20, 1.35)] {
+    for (receivers, longest) in [(1, 1.01), (5, 1.12), (20, 1.3)] {
         let report = alike(seeds(1).start, 64 * MIB, receivers, 100.0).run();
         assert!(report.over_ideal() <= longest && report.seed_copies <= 1.3, "{report}");
         assert!(report.received_copies <= 1.01 && report.fairness >= 0.99, "{report}");
@@ -125,7 +125,7 @@ fn few_places_leave_links_idle() {
     for seed in seeds(5) {
         let enough = alike(seed, 64 * MIB, 20, 100.0).run();
         let mut swarm = alike(seed, 64 * MIB, 20, 100.0);
-        swarm.places = LARGE_PLACES / 2;
+        swarm.places = LARGE_PLACES / 3;
         let few = swarm.run();
         assert!(few.took > enough.took * 5 / 4, "few: {few}; enough: {enough}");
     }
