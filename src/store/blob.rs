@@ -2,9 +2,12 @@
 
 use std::{
     fs::File,
+    io,
     ops::{ControlFlow, Range},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
+
+use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::{
     Download, Fault, ReadError, Store, StoreError, Verified,
@@ -41,6 +44,19 @@ enum Source {
 impl Store {
     /// Opens a blob for verified reading; of one that is being downloaded, what is here by now.
     pub fn blob(&self, id: &ContentId) -> Result<Blob, ReadError> {
+        match self.try_blob(id) {
+            // Its download has ended and is just getting its name: when it has, it is in the index.
+            Err(ReadError::Store(StoreError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
+                drop(self.0.finishing.write().unwrap_or_else(PoisonError::into_inner));
+                self.try_blob(id)
+            }
+            // It may have been both between the two looks.
+            Err(ReadError::NotFound(_)) => self.try_blob(id),
+            opened => opened,
+        }
+    }
+
+    fn try_blob(&self, id: &ContentId) -> Result<Blob, ReadError> {
         let record = self.0.index.record(id)?;
         let opened = record.as_ref().map(|record| self.open_good(record)).transpose()?;
         let (size, source) = match opened {
@@ -64,7 +80,10 @@ impl Store {
 
     /// None if the blob has none, or if it is gone: it is built again when it is needed.
     pub(super) fn open_outboard(&self, id: &ContentId, tree: &Tree) -> Option<File> {
-        (tree.outboard_bytes() > 0).then(|| File::open(self.outboard_path(id)).ok()).flatten()
+        let outboard = (tree.outboard_bytes() > 0).then(|| File::open(self.outboard_path(id)).ok()).flatten()?;
+        // When it was read is of no use, and would be written to the disk.
+        let _ = fcntl_setfl(&outboard, OFlags::NOATIME);
+        Some(outboard)
     }
 
     /// The first of its files that opens with the right size; those that do not are written down as missing or changed.

@@ -1,5 +1,7 @@
 //! Downloads: verified, resumed, finished; and the room that they take.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 proptest! {
@@ -301,4 +303,26 @@ fn a_quota_is_for_copies_of_all_kinds() {
     target.remove(&[(id, there.path().join("library/b"))]).unwrap();
     assert_eq!(target.totals().library_bytes, 50_000);
     target.download(id, 100_000).unwrap();
+}
+
+#[test]
+fn a_blob_is_readable_all_the_time_while_its_download_ends() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let size = 3 * GROUP_BYTES;
+    let target = open(there.path());
+    for round in 0..20 {
+        let (source, id) = with_file(&here, &content(size as usize, round));
+        let download = target.download(id, size).unwrap();
+        download.write(0..size, &source.blob(&id).unwrap().encode(0..size).unwrap()).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(target.blob(&id).unwrap().read(5..6).unwrap().len(), 1);
+                }
+            });
+            download.finish(&to(&format!("folder{round}/x"))).unwrap();
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
 }
