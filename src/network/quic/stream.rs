@@ -178,7 +178,8 @@ impl Drop for Stream {
             return;
         }
         // Errors say that the stream is over already, which is what is wanted.
-        if self.write == Half::Open {
+        // Of one that the peer stopped as well: it counts among the open ones until it is told of the end.
+        if self.write != Half::Finished {
             let _ = state.proto.send_stream(self.id).reset(VarInt::from_u32(0));
         }
         if self.read == Half::Open {

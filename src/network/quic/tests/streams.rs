@@ -93,3 +93,19 @@ fn streams_are_limited_and_come_back() {
         stream(&mut dialled, &mut accepted).await;
     });
 }
+
+#[test]
+fn streams_that_nobody_reads_any_more_come_back() {
+    smol::block_on(async {
+        let (_a, mut dialled, _b, mut accepted) = pair(V4).await;
+        for _ in 0..2 * limits::STREAMS_PER_CONNECTION {
+            let (mut ours, mut theirs) = soon(stream(&mut dialled, &mut accepted)).await;
+            let writing = async { while theirs.write_all(&[0; 10_000]).await.is_ok() {} };
+            let reading = async {
+                ours.read_exact(&mut [0; 1000]).await.unwrap();
+                drop(ours);
+            };
+            soon(join(writing, reading)).await;
+        }
+    });
+}
