@@ -30,7 +30,7 @@ pub fn first_byte(film_bytes: u64) {
             // As somebody who drags the slider to and fro.
             let at = number * 7 % PLACES * step + 12_345;
             let response = page.get("/c/Films/film.webm", Some(at..(at + RANGE_BYTES).min(film_bytes)));
-            assert_eq!(response.status, 206, "{}", response.head);
+            assert_eq!(response.status, 206, "{}\n{}", response.head, reader.log());
             response.took
         })
         .collect();
