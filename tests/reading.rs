@@ -79,6 +79,22 @@ fn a_place_in_a_film_elsewhere_comes_alone_and_all_of_it_is_kept() {
 }
 
 #[test]
+fn a_slider_can_be_dragged_for_long() {
+    let nodes = Nodes::new(2);
+    let film = publish(&nodes);
+    let _publisher = nodes.place(0).start(&[]);
+    let mut reader = nodes.place(1).start(&[]);
+    let page = page(&nodes.lan.hosts[1], &mut reader);
+    // More often than a connection has streams, each time away from what still comes.
+    for number in 0..48 {
+        let at = number * 29 % 48 * (FILM_BYTES / 48);
+        let mut response = page.get(FILM, Some(at as u64..FILM_BYTES as u64));
+        assert_eq!(response.status, 206, "{}", response.head);
+        assert!(response.some(1000) == film[at..at + 1000], "at {at}");
+    }
+}
+
+#[test]
 fn another_goes_on_where_one_is_killed() {
     let nodes = Nodes::new(3);
     let film = publish(&nodes);
