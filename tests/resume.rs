@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use allibrary::limits::network::STREAM_WINDOW_BYTES;
 use support::{
     disk::Disk,
     node::{Node, Nodes, Place},
@@ -17,8 +18,8 @@ use support::{
 const FILE_BYTES: u64 = 64 << 20;
 /// What may be received again.
 const AGAIN_BYTES: u64 = 1 << 20;
-/// What was on its way when the receiver died or gave up, and was never verified: windows and the queue of the slow link.
-const ON_ITS_WAY_BYTES: u64 = 1 << 20;
+/// What was on its way when the receiver died or gave up, and was never verified: a stream's window is full when its reader stops.
+const ON_ITS_WAY_BYTES: u64 = STREAM_WINDOW_BYTES as u64;
 
 /// A film on the first host, on a link that is slow enough for all to happen in mid-transfer, whatever the machine.
 struct Stage {
