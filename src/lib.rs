@@ -18,5 +18,6 @@ pub mod node;
 pub mod peers;
 pub mod status;
 pub mod store;
+pub mod tasks;
 pub mod transfer;
 pub mod wire;

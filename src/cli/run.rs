@@ -66,7 +66,7 @@ impl Run {
         out.skip_when_full();
         let bars = MultiProgress::new();
         logger::start(config.log.level, out.is_watched().then_some(&bars));
-        smol::block_on(async {
+        future::block_on(async {
             // Before anything is started: from here on a signal ends the program in order.
             let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup])
                 .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot listen for signals: {error}")))?;

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock,
     content::NodeId,
-    limits, peers,
+    limits, peers, tasks,
     wire::{self, announce::Announcement},
 };
 
@@ -162,7 +162,7 @@ impl Network {
         let (incoming_sender, incoming) = smol::channel::bounded(limits::network::INCOMING_QUEUE);
         for protocol in wire::PROTOCOLS {
             let streams = control.accept(StreamProtocol::new(protocol)).expect("each protocol is accepted once");
-            smol::spawn(accept(streams, protocol, incoming_sender.clone())).detach();
+            tasks::spawn(accept(streams, protocol, incoming_sender.clone())).detach();
         }
         let mdns = discovery(&options);
         let (events_sender, events) = mpsc::channel(limits::network::EVENT_QUEUE);
@@ -174,7 +174,7 @@ impl Network {
         let task =
             Task { swarm, quic, door, turned_away, mdns, intake, outbox, connections, awaited, changes, subnets };
         let (running, ended) = smol::channel::bounded(1);
-        smol::spawn(async move {
+        tasks::spawn(async move {
             task.run(commands_receiver).await;
             drop::<Sender<Infallible>>(running);
         })
@@ -218,7 +218,7 @@ fn swarm(options: &Options, door: Arc<Door>) -> Result<(Swarm<Behaviour>, quic::
         ready(entered.map(|()| (peer, StreamMuxerBox::new(connection))))
     };
     let transport = transport.and_then(enter).map_err(|error| error.into_inner()).boxed();
-    let config = swarm::Config::with_executor(|task| smol::spawn(task).detach()).with_idle_connection_timeout(NEVER);
+    let config = swarm::Config::with_executor(|task| tasks::spawn(task).detach()).with_idle_connection_timeout(NEVER);
     let me = identity::peer_id(options.keypair.node_id());
     Ok((Swarm::new(transport, Behaviour::new(&options.keypair, options.gossip), me, config), connections))
 }

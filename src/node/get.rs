@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use smol::block_on;
+use smol::future::block_on;
 
 use super::{
     control::{FailureKind, OpError, Reply},

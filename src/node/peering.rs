@@ -34,6 +34,7 @@ use crate::{
     network::{Connector, Network, NetworkEvent, mdns},
     peers::{self, Admission, Memory, PeerManager, Source, reputation::Standing, topology},
     status::{Notice, NoticeLevel, PeerStatus},
+    tasks,
 };
 
 /// What the configuration tells the peer manager.
@@ -156,7 +157,7 @@ impl Peering {
 
     /// What mDNS heard on each interface; blocks for a moment.
     pub(super) fn heard(&self) -> Vec<mdns::Heard> {
-        self.network.get().map(|network| smol::block_on(network.heard())).unwrap_or_default()
+        self.network.get().map(|network| smol::future::block_on(network.heard())).unwrap_or_default()
     }
 
     /// Who else uses this node's id.
@@ -305,7 +306,7 @@ impl Peering {
                     continue;
                 };
                 asking.retain(|_, task| !task.is_finished());
-                asking.insert(node, smol::spawn(exchange::ask(state.clone(), connector.clone(), node)));
+                asking.insert(node, tasks::spawn(exchange::ask(state.clone(), connector.clone(), node)));
             }
             peering.tell_keeper();
             if peering.refollow.swap(false, Ordering::Relaxed) {

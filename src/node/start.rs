@@ -27,6 +27,7 @@ use crate::{
     },
     network::{self, Network, Started, identity::Keypair, mdns, tls::CipherPolicy},
     peers::{Lists, PeerManager, Source},
+    tasks,
 };
 
 /// What is done, in this order.
@@ -126,19 +127,19 @@ fn run(config: &Config, state: Arc<State>, kiosk: Option<Kiosk>, started: Starte
     let handler: control::Handler = Arc::new(move |request, on_reply| for_clients.perform(request, on_reply));
     let peering = Peering::run(state.clone(), network.clone(), started.connector, started.events);
     let mut tasks = vec![
-        smol::spawn(peering),
-        smol::spawn(Peering::keep(state.clone())),
-        smol::spawn(judging::run(state.clone())),
-        smol::spawn(uploads::serve_all(state.clone(), started.incoming)),
-        smol::spawn(disks::watch(state.library.clone())),
-        smol::spawn(rebuild::run(state.clone())),
-        smol::spawn(scrub::run(state.clone())),
-        smol::spawn(controls::run(state.clone())),
-        smol::spawn(footprint::trim(state.clone())),
-        smol::spawn(async move { server.serve(handler).await }),
+        tasks::spawn(peering),
+        tasks::spawn(Peering::keep(state.clone())),
+        tasks::spawn(judging::run(state.clone())),
+        tasks::spawn(uploads::serve_all(state.clone(), started.incoming)),
+        tasks::spawn(disks::watch(state.library.clone())),
+        tasks::spawn(rebuild::run(state.clone())),
+        tasks::spawn(scrub::run(state.clone())),
+        tasks::spawn(controls::run(state.clone())),
+        tasks::spawn(footprint::trim(state.clone())),
+        tasks::spawn(async move { server.serve(handler).await }),
     ];
     if config.network.gossip {
-        tasks.push(smol::spawn(gossip::announce(state.clone(), network.clone())));
+        tasks.push(tasks::spawn(gossip::announce(state.clone(), network.clone())));
     }
     let page = kiosk.map(|kiosk| {
         let (running, stopped) = bounded::<Infallible>(1);
@@ -146,7 +147,7 @@ fn run(config: &Config, state: Arc<State>, kiosk: Option<Kiosk>, started: Starte
             // Nothing is ever sent: it ends when the other end is dropped.
             let _ = stopped.recv().await;
         };
-        Page { running, task: smol::spawn(kiosk.run(stopped)) }
+        Page { running, task: tasks::spawn(kiosk.run(stopped)) }
     });
     Node { state, network, tasks, page }
 }

@@ -74,7 +74,7 @@ impl Database {
     pub(super) fn write(&self, batch: sled::Batch) -> Result<(), StoreError> {
         guarded(|| self.db().apply_batch(batch))?;
         let flush = guarded(|| Ok(self.db().flush_async()))?;
-        match smol::block_on(clock::within(Duration::from_millis(FLUSH_STALL_MS), flush)) {
+        match smol::future::block_on(clock::within(Duration::from_millis(FLUSH_STALL_MS), flush)) {
             Some(done) => guarded(|| done),
             // It may wait for ever for a write that failed. A second call finds the error, and wakes the first; if the disk
             // is only slow, it waits too.

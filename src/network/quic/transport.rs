@@ -22,8 +22,9 @@ use super::{
     endpoint::{Endpoint, User},
     listener::{Event, Listener},
 };
+use crate::tasks;
 
-/// QUIC for a libp2p swarm. Its tasks run on smol's global executor.
+/// QUIC for a libp2p swarm. Its tasks run as [`tasks`] has it.
 ///
 /// `transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed()` is what a `Swarm` takes.
 pub struct Transport {
@@ -61,7 +62,7 @@ impl Transport {
     fn bind(&self, address: SocketAddr, server: Option<Arc<ServerConfig>>) -> Result<User, Error> {
         let endpoint = Endpoint::bind(address, &self.config, server)?;
         self.control.add(&endpoint);
-        smol::spawn(Driver::new(endpoint.clone())).detach();
+        tasks::spawn(Driver::new(endpoint.clone())).detach();
         Ok(User(endpoint))
     }
 

@@ -10,6 +10,7 @@ use crate::{
     network::{self, Connector},
     node::state::State,
     peers::PeerManager,
+    tasks,
 };
 
 /// Between the end of a peer's streams and the next try, at first; it doubles up to [`FOLLOW_AGAIN_AT_MOST`].
@@ -44,7 +45,7 @@ impl Following {
             return;
         }
         let (state, connector) = (self.state.clone(), self.connector.clone());
-        self.tasks.entry(node).or_insert_with(|| smol::spawn(follow(state, node, connector)));
+        self.tasks.entry(node).or_insert_with(|| tasks::spawn(follow(state, node, connector)));
     }
 
     /// Follows whoever is connected from the beginning.
