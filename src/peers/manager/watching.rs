@@ -25,10 +25,11 @@ impl PeerManager {
         QUIET.min(self.options.heartbeat.interval / 6)
     }
 
-    /// Who is silent is probed one look early, for the next would be too late; by the node with the smaller id two looks
-    /// early, so that one end probes and both are heard.
-    fn heartbeat(&self, node: &NodeId) -> detector::Options {
-        let looks = if self.options.me < *node { 2 } else { 1 };
+    /// Who is silent is probed one look early, for the next would be too late; by the end that was dialled two looks early, so
+    /// that one end probes and both are heard. That end is the one with many peers, where one has: it probes all that are due
+    /// at once, and is woken less often than by each of them.
+    fn heartbeat(&self, peer: &Peer) -> detector::Options {
+        let looks = if peer.is_dialled() { 1 } else { 2 };
         let configured = self.options.heartbeat;
         detector::Options { interval: configured.interval - looks * self.quiet(), ..configured }
     }
@@ -40,7 +41,7 @@ impl PeerManager {
 
     /// Looks after those who are connected.
     pub(super) fn look(&mut self, now: Instant) {
-        if self.book.connected().any(|(node, peer)| peer.detector.next_timeout(&self.heartbeat(node)) <= now) {
+        if self.book.connected().any(|(_, peer)| peer.detector.next_timeout(&self.heartbeat(peer)) <= now) {
             self.commands.push_back(Command::Observe { probe: Vec::new() });
             self.is_observing = true;
         }
@@ -51,8 +52,8 @@ impl PeerManager {
 
     fn plan_look(&mut self, now: Instant) {
         let quiet = now + self.quiet();
-        let next = |(node, peer): (&NodeId, &Peer)| match peer.detector.is_probing() && !self.is_observing {
-            true => peer.detector.next_timeout(&self.heartbeat(node)).clamp(now + BUSY, quiet.max(now + BUSY)),
+        let next = |(_, peer): (&NodeId, &Peer)| match peer.detector.is_probing() && !self.is_observing {
+            true => peer.detector.next_timeout(&self.heartbeat(peer)).clamp(now + BUSY, quiet.max(now + BUSY)),
             false => quiet,
         };
         self.look_at = self.book.connected().map(next).min();
@@ -65,10 +66,9 @@ impl PeerManager {
             self.handle_sample(now, sample);
             self.close_if_left_behind(sample, samples);
         }
-        let connected: Vec<NodeId> = self.book.connected().map(|(node, _)| *node).collect();
+        let connected: Vec<_> = self.book.connected().map(|(node, peer)| (*node, self.heartbeat(peer))).collect();
         let (mut probe, mut lost) = (Vec::new(), Vec::new());
-        for node in connected {
-            let heartbeat = self.heartbeat(&node);
+        for (node, heartbeat) in connected {
             let Some(peer) = self.book.find_mut(&node) else { continue };
             match peer.detector.poll(now, &heartbeat) {
                 Some(detector::Action::Probe) => probe.push(node),
