@@ -314,6 +314,8 @@ pub mod peers {
     pub const CACHE_BYTES: u64 = 1024 * 1024;
     /// That file is written this often at most, besides at the end.
     pub const CACHE_MS: u64 = 600_000;
+    /// This often, if somebody was banned: whoever can have us write could do so at each of its ids.
+    pub const BANS_MS: u64 = 10_000;
     /// What peers did is handed to who judges them this often.
     pub const CONDUCT_MS: u64 = 2_000;
     /// Peers that a diagnosis of all tells of.

@@ -96,6 +96,7 @@ pub(super) struct Peering {
     damaged: Option<ListsError>,
     lists_changed: Signal,
     memory_changed: Signal,
+    bans_changed: Signal,
     /// Held while the lists are written: the newest come last.
     writing: Mutex<()>,
     /// What is known of peers, as it was written last.
@@ -144,6 +145,7 @@ impl Peering {
             damaged,
             lists_changed: Signal::new(),
             memory_changed: Signal::new(),
+            bans_changed: Signal::new(),
             writing: Mutex::default(),
             written,
         }

@@ -49,6 +49,7 @@ pub struct PeerManager {
     /// An `Observe` is not answered yet.
     is_observing: bool,
     has_memory_changed: bool,
+    have_bans_changed: bool,
     commands: VecDeque<Command>,
 }
 
@@ -70,6 +71,7 @@ impl PeerManager {
             look_at: None,
             is_observing: false,
             has_memory_changed: false,
+            have_bans_changed: false,
             commands: VecDeque::new(),
             options,
         };

@@ -29,6 +29,7 @@ use super::{
         node::{Nodes, Place},
         rot::content,
     },
+    wait_until,
 };
 
 /// A node that is as it should be, but for the content that it sends.
@@ -143,7 +144,9 @@ fn who_sends_corrupt_content_comes_last_then_is_banned_for_a_while() {
     };
     mirror.wait_for_peer(&liar_id, "being banned", is_banned);
     assert_eq!(mirror.status().unwrap()["store"]["blobs"], 1, "nothing wrong was kept");
-    assert_eq!(mirror.stop(), Some(0));
+    // A power cut does not forgive.
+    wait_until("the ban being written down", || place.folder.join("node/peers.cache").exists());
+    mirror.kill();
     let mut mirror = start();
     mirror.wait_for_peer(&liar_id, "being banned still", is_banned);
     hold_for(Duration::from_secs(3), "the ban", || mirror.connected().is_empty());

@@ -11,7 +11,7 @@ use smol::Timer;
 use super::{Peering, lock};
 use crate::{
     clock,
-    limits::peers::CACHE_MS,
+    limits::peers::{BANS_MS, CACHE_MS},
     node::{
         control::{FailureKind, OpError},
         kept,
@@ -28,6 +28,9 @@ impl Peering {
         }
         if changed.memory {
             self.memory_changed.send();
+        }
+        if changed.bans {
+            self.bans_changed.send();
         }
     }
 
@@ -59,11 +62,12 @@ impl Peering {
         }
     }
 
-    /// Keeps what changes, for as long as the node runs: lists at once, what is known of peers now and then.
+    /// Keeps what changes, for as long as the node runs: lists at once, bans soon, what else is known of peers now and then.
     pub(in crate::node) async fn keep(state: Arc<State>) {
         let peering = &state.peering;
         let mut kept_at: Option<Instant> = None;
         let mut due: Option<Instant> = None;
+        let after = |kept_at: Option<Instant>, ms| kept_at.map(|at| at + Duration::from_millis(ms));
         loop {
             let memory_due = async {
                 match due {
@@ -79,8 +83,11 @@ impl Peering {
                     }
                 }
                 () = peering.memory_changed.heard().fuse() => {
-                    let rest = Duration::from_millis(CACHE_MS);
-                    due = due.or(Some(kept_at.map_or_else(|| clock::now() + rest, |at| at + rest)));
+                    due = due.or(after(kept_at.or(Some(clock::now())), CACHE_MS));
+                }
+                () = peering.bans_changed.heard().fuse() => {
+                    let soon = after(kept_at, BANS_MS).unwrap_or_else(clock::now);
+                    due = Some(due.map_or(soon, |due| due.min(soon)));
                 }
                 now = memory_due.fuse() => {
                     (kept_at, due) = (Some(now), None);

@@ -37,6 +37,7 @@ impl PeerManager {
                 let seconds = until.saturating_duration_since(now).as_secs();
                 log::info!("{node} is banned for {seconds} s: {conduct:?}");
                 self.access.ban(node, until);
+                self.have_bans_changed = true;
                 self.handle_access_changed(now);
             }
         }

@@ -1,6 +1,7 @@
 //! What people command, and what is kept from one start to the next.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +20,8 @@ pub struct Changed {
     pub lists: bool,
     /// [`PeerManager::memory`]: when convenient.
     pub memory: bool,
+    /// Of that, who is banned: soon.
+    pub bans: bool,
 }
 
 impl PeerManager {
@@ -60,7 +63,7 @@ impl PeerManager {
         if self.book.find(&node).is_some_and(may_go) {
             self.book.remove(&node);
         }
-        (self.has_memory_changed, self.is_topology_due) = (true, true);
+        (self.has_memory_changed, self.have_bans_changed, self.is_topology_due) = (true, true, true);
         self.choose_few(now);
     }
 
@@ -74,7 +77,7 @@ impl PeerManager {
     pub fn pardon(&mut self, now: Instant, node: NodeId) {
         self.access.pardon(node);
         self.with(node, |peer| peer.reputation.reset(now));
-        self.has_memory_changed = true;
+        (self.has_memory_changed, self.have_bans_changed) = (true, true);
         self.handle_access_changed(now);
         self.admit_again(now, node, "it was pardoned");
     }
@@ -137,7 +140,11 @@ impl PeerManager {
 
     /// What has changed since this was asked last.
     pub fn take_changed(&mut self) -> Changed {
-        Changed { lists: self.access.take_changed(), memory: std::mem::take(&mut self.has_memory_changed) }
+        Changed {
+            lists: self.access.take_changed(),
+            memory: mem::take(&mut self.has_memory_changed),
+            bans: mem::take(&mut self.have_bans_changed),
+        }
     }
 }
 
