@@ -145,7 +145,8 @@ impl Task {
                 self.quic.close_peer(&peer_id(node), closing::code(why), &why.to_string());
             }
             peers::Command::Admit(admission) => self.door.set(admission),
-            peers::Command::Observe { probe } => self.observe(&probe.into_iter().collect()),
+            peers::Command::Observe { nodes } => self.observe(&nodes.into_iter().collect()),
+            peers::Command::Probe { nodes } => self.probe(&nodes.into_iter().collect()),
             // A protocol over streams, which are for others to open.
             peers::Command::Exchange { .. } => {}
         }
@@ -158,17 +159,21 @@ impl Task {
         }
     }
 
-    /// Makes some peers give a sign of life, and tells of all connections as they are now.
-    fn observe(&mut self, probe: &HashSet<NodeId>) {
-        let mut samples = Vec::with_capacity(self.connections.len());
-        for open in self.connections.values() {
-            if probe.contains(&open.node) {
-                open.connection.probe();
-            }
-            // One that has just ended is told of by the swarm.
-            samples.extend(open.connection.sample(open.node, open.number));
-        }
+    /// Tells how the connections with some peers are now.
+    fn observe(&mut self, nodes: &HashSet<NodeId>) {
+        // One that has just ended is told of by the swarm.
+        let sample = |open: &Open| open.connection.sample(open.node, open.number);
+        let samples = self.connections_with(nodes).filter_map(sample).collect();
         self.outbox.push_peer(peers::Event::Observed { samples });
+    }
+
+    /// Makes some peers give a sign of life.
+    fn probe(&self, nodes: &HashSet<NodeId>) {
+        self.connections_with(nodes).for_each(|open| open.connection.probe());
+    }
+
+    fn connections_with(&self, nodes: &HashSet<NodeId>) -> impl Iterator<Item = &Open> {
+        self.connections.values().filter(|open| nodes.contains(&open.node))
     }
 
     fn handle_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {

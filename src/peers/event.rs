@@ -207,7 +207,7 @@ pub enum Event {
     Disconnected { node: NodeId, connection: ConnectionNumber, ended: Ended },
     /// No address could be connected to.
     DialFailed { node: NodeId, error: DialError },
-    /// The answer to [`Command::Observe`]: every open connection.
+    /// The answer to [`Command::Observe`]: every open connection with those peers.
     Observed { samples: Vec<Sample> },
     /// The other end answered libp2p's ping.
     Pinged { node: NodeId, rtt: Duration },
@@ -237,8 +237,10 @@ pub enum Command {
     TurnAway { node: NodeId, why: Why },
     /// Let in from now on whom this admits; whoever else is connected is for `TurnAway`.
     Admit(Arc<Admission>),
-    /// Make these peers answer (a QUIC PING frame each), and tell of all connections; answered by `Observed`.
-    Observe { probe: Vec<NodeId> },
+    /// Tell how the connections with these peers are; answered by `Observed`.
+    Observe { nodes: Vec<NodeId> },
+    /// Make these peers answer: a QUIC PING frame each.
+    Probe { nodes: Vec<NodeId> },
     /// Ask a peer whom it knows; answered by `Introduced`, or not.
     Exchange { node: NodeId },
 }

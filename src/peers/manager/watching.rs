@@ -1,9 +1,13 @@
 //! Looking after those who are connected: whether they are still there, how good the way to them is, and whom they know.
 //!
-//! A look has two steps, because what is known of a connection is as old as the last look: the network is asked when each
-//! peer was heard last, and who turns out to have been silent is probed. Nothing follows from an answer that never came.
+//! A look has two steps, because what is known of a connection is as old as the last look: the network is asked when those
+//! were heard last who may have been silent for long, and who turns out so is probed. Nothing follows from an answer that never
+//! came.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::{PeerManager, Standing, State};
 use crate::{
@@ -41,8 +45,11 @@ impl PeerManager {
 
     /// Looks after those who are connected.
     pub(super) fn look(&mut self, now: Instant) {
-        if self.book.connected().any(|(_, peer)| peer.detector.next_timeout(&self.heartbeat(peer)) <= now) {
-            self.commands.push_back(Command::Observe { probe: Vec::new() });
+        let is_due = |peer: &Peer| peer.detector.next_timeout(&self.heartbeat(peer)) <= now;
+        let due = self.book.connected().filter(|(_, peer)| is_due(peer)).map(|(node, _)| *node);
+        let nodes: Vec<NodeId> = due.collect();
+        if !nodes.is_empty() {
+            self.commands.push_back(Command::Observe { nodes });
             self.is_observing = true;
         }
         self.ask(now);
@@ -59,19 +66,21 @@ impl PeerManager {
         self.look_at = self.book.connected().map(next).min();
     }
 
-    /// Takes note of when each peer was heard, and finds out who is silent.
+    /// Takes note of when these peers were heard, and finds out who of them is silent.
     pub(super) fn handle_observed(&mut self, now: Instant, samples: &[Sample]) {
         self.is_observing = false;
         for sample in samples {
             self.handle_sample(now, sample);
             self.close_if_left_behind(sample, samples);
         }
-        let connected: Vec<_> = self.book.connected().map(|(node, peer)| (*node, self.heartbeat(peer))).collect();
-        let (mut probe, mut lost) = (Vec::new(), Vec::new());
-        for (node, heartbeat) in connected {
+        let sampled: BTreeSet<NodeId> = samples.iter().map(|sample| sample.node).collect();
+        let (mut nodes, mut lost) = (Vec::new(), Vec::new());
+        for node in sampled {
+            let Some(peer) = self.book.find(&node).filter(|peer| peer.is_connected()) else { continue };
+            let heartbeat = self.heartbeat(peer);
             let Some(peer) = self.book.find_mut(&node) else { continue };
             match peer.detector.poll(now, &heartbeat) {
-                Some(detector::Action::Probe) => probe.push(node),
+                Some(detector::Action::Probe) => nodes.push(node),
                 Some(detector::Action::Unresponsive { failures, silent }) => lost.push((node, failures, silent)),
                 None => {}
             }
@@ -80,8 +89,8 @@ impl PeerManager {
         for (node, failures, silent) in lost {
             self.handle_unresponsive(now, node, failures, silent);
         }
-        if !probe.is_empty() {
-            self.commands.push_back(Command::Observe { probe });
+        if !nodes.is_empty() {
+            self.commands.push_back(Command::Probe { nodes });
         }
         self.plan_look(now);
     }

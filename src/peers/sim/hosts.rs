@@ -266,7 +266,8 @@ impl Cluster {
                 }
             }
             Command::Admit(admission) => self.hosts[number].admission = admission,
-            Command::Observe { probe } => self.observe(number, &probe),
+            Command::Observe { nodes } => self.observe(number, &nodes),
+            Command::Probe { nodes } => self.probe(number, &nodes),
             Command::Exchange { node } => self.exchange(number, node),
         }
     }

@@ -265,9 +265,9 @@ impl Cluster {
         }
     }
 
-    /// A PING frame to each of these, and what is known of all connections.
-    pub(super) fn observe(&mut self, host: HostNumber, probe: &[NodeId]) {
-        for node in probe {
+    /// A PING frame to each of these.
+    pub(super) fn probe(&mut self, host: HostNumber, nodes: &[NodeId]) {
+        for node in nodes {
             for (link, end) in self.connections_with(host, *node) {
                 let it = self.links.get_mut(&link).expect("connections have links");
                 it.ends[end].sent_packets += 1;
@@ -277,12 +277,17 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// What is known of the connections with these.
+    pub(super) fn observe(&mut self, host: HostNumber, nodes: &[NodeId]) {
         let base = self.origin + self.hosts[host].ahead;
         let sample = |(connection, (link, end)): (&ConnectionNumber, &(LinkNumber, usize))| {
             let link = &self.links[link];
             let it = &link.ends[*end];
-            Sample {
-                node: self.node(link.ends[1 - end].host),
+            let node = self.node(link.ends[1 - end].host);
+            nodes.contains(&node).then(|| Sample {
+                node,
                 connection: *connection,
                 heard: base + it.heard,
                 rtt: it.rtt,
@@ -290,9 +295,9 @@ impl Cluster {
                 lost_packets: it.lost_packets,
                 sent_bytes: it.sent_packets * PACKET_BYTES,
                 received_bytes: it.received_packets * PACKET_BYTES,
-            }
+            })
         };
-        let samples = self.hosts[host].connections.iter().map(sample).collect();
+        let samples = self.hosts[host].connections.iter().filter_map(sample).collect();
         self.tell(host, Event::Observed { samples });
     }
 

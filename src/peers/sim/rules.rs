@@ -51,9 +51,9 @@ impl Cluster {
                 }
                 assert!(dials.len() <= DIALS_PER_SECOND + DIALS_AT_ONCE, "{} dials in a second", dials.len());
             }
-            Command::Observe { probe } => {
-                assert!(probe.len() <= limits::network::KNOWN_PEERS);
-                assert!(!probe.contains(&me), "nobody probes itself");
+            Command::Observe { nodes } | Command::Probe { nodes } => {
+                assert!(nodes.len() <= limits::network::KNOWN_PEERS);
+                assert!(!nodes.contains(&me), "nobody probes itself");
             }
             Command::Exchange { node } | Command::Close { node, .. } | Command::TurnAway { node, .. } => {
                 assert_ne!(*node, me);

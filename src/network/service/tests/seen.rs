@@ -11,7 +11,8 @@ fn observed(event: NetworkEvent) -> Option<Vec<Sample>> {
 fn a_probe_makes_both_ends_hear_each_other() {
     smol::block_on(async {
         let Pair { mut one, mut two, id_one, id_two, address } = Pair::start(options(V4), options(V4)).await;
-        one.network.command(Command::Observe { probe: vec![id_two] }).await;
+        let of = |node| Command::Observe { nodes: vec![node] };
+        one.network.command(of(id_two)).await;
         assert_eq!(wait_for(&mut one, observed).await, [], "nobody is connected");
         let (here, there) = connect(&mut one, &mut two, id_two, &address).await;
         let mut last = None::<(Sample, Sample)>;
@@ -19,8 +20,9 @@ fn a_probe_makes_both_ends_hear_each_other() {
         for _ in 0..50 {
             let probed = crate::clock::now();
             loop {
-                one.network.command(Command::Observe { probe: vec![id_two] }).await;
-                two.network.command(Command::Observe { probe: Vec::new() }).await;
+                one.network.command(Command::Probe { nodes: vec![id_two] }).await;
+                one.network.command(of(id_two)).await;
+                two.network.command(of(id_one)).await;
                 let samples = (wait_for(&mut one, observed).await, wait_for(&mut two, observed).await);
                 let ([ours], [theirs]) = (&samples.0[..], &samples.1[..]) else { panic!("{samples:?}") };
                 assert_eq!((ours.node, ours.connection), (id_two, here));
