@@ -107,12 +107,13 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send>(
         let (reader, writer) = stream.split();
         let (asked, answers) = channel::bounded(PIPELINED_REQUESTS);
         let (received, to_write) = channel::bounded(FRAMES_IN_MEMORY);
-        let network = pin!(async {
+        let network = async {
             let receive = it.receive(BufReader::new(reader), pace, answers, received);
             futures::try_join!(it.ask(writer, places, asked), receive).map(|_| ())
-        });
+        };
         let watch = async { Err(look::watch(swarm, &it.member, open, looks, &it.is_watched).await.into()) };
-        let network = pin!(smol::future::or(network, watch));
+        // When one ends the other is dropped: the disk side waits until nothing more can come.
+        let network = pin!(async { smol::future::or(network, watch).await });
         let disk = pin!(it.write(to_write, progress));
         match select(network, disk).await {
             Either::Left((ended, disk)) => disk.await.map_err(Cut::Failed).and(ended),

@@ -8,6 +8,7 @@ use super::{
     lies::{flipped, frames, lying_server},
     *,
 };
+use crate::wire::blob::Have;
 
 /// A peer, what it was asked to do, and what it brought.
 struct Peer {
@@ -73,6 +74,19 @@ fn drops(near: UnixStream, bytes: usize, pause: Duration, enough: usize) -> Unix
     there
 }
 
+/// A stream on which so many bytes come, and then nothing more.
+fn stalls(near: UnixStream, bytes: usize) -> UnixStream {
+    let (mut here, there) = UnixStream::pair().unwrap();
+    let (mut asked, mut asks) = (near.clone(), here.clone());
+    smol::spawn(async move { drop(smol::io::copy(&mut asks, &mut asked).await) }).detach();
+    smol::spawn(async move {
+        let _ = smol::io::copy(near.take(bytes as u64), &mut here).await;
+        std::future::pending::<()>().await;
+    })
+    .detach();
+    there
+}
+
 fn swarm(client: &Node, id: ContentId, size: u64) -> Swarm {
     Swarm::new(Arc::clone(&client.store), NodeId([0; 32]), id, size)
 }
@@ -126,6 +140,96 @@ fn what_a_peer_corrupts_others_send() {
     assert!(matches!(fetched[0], Err(FetchError::Violation(Violation::WrongBytes))), "{fetched:?}");
     assert!(matches!(fetched[1], Ok(Fetched::Kept)), "{fetched:?}");
     assert!(client.content(id).unwrap() == content);
+}
+
+/// Answers all that is watched with these frames, and has nothing of all that is asked for; how often it was asked.
+fn boasting(number: u8, size: u64, boasts: Vec<Frame>) -> (Peer, Arc<AtomicU64>) {
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&asked);
+    let peer = Peer::new(number, move || {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (boasts, asked) = (boasts.clone(), Arc::clone(&counted));
+        smol::spawn(async move {
+            while let Ok(Some(frame)) = read_frame(&mut far, REQUEST_BYTES).await {
+                let replies = match Request::from_frame(&frame).unwrap() {
+                    Request::Watch(_) => boasts.clone(),
+                    Request::Get(_) => {
+                        asked.fetch_add(1, Relaxed);
+                        frames(vec![Reply::Blob(Blob { size, ranges: Ranges::new() }), Reply::End])
+                    }
+                };
+                for reply in replies {
+                    let _ = write_frame(&mut far, reply.kind, &reply.body).await;
+                }
+            }
+        })
+        .detach();
+        near
+    });
+    (peer, asked)
+}
+
+fn has(id: ContentId, size: u64, ranges: &[(u64, u64)]) -> Frame {
+    let ranges = ranges.iter().map(|(start, len)| Range { start: *start, len: *len }).collect();
+    Reply::Have(Have { id, size, ranges }).into_frame()
+}
+
+/// One that sends slowly enough for others to be asked.
+fn unhurried(number: u8, node: &Node) -> Peer {
+    let store = Arc::clone(&node.store);
+    Peer::new(number, move || drops(link(&store, &Uploads::new(8)), 64 * 1024, Duration::from_millis(5), usize::MAX))
+}
+
+#[test]
+fn who_boasts_of_what_it_lacks_is_asked_a_few_times_and_made_up_for() {
+    let content = bytes(8, 12 * MIB);
+    let (client, good) = (Node::new(), Node::new());
+    let (id, size) = (good.share(&content), content.len() as u64);
+    let (boaster, asked) = boasting(2, size, vec![has(id, size, &[(0, size)])]);
+    let peers = [unhurried(1, &good), boaster];
+    let fetched = fetch_from_all(&client, &content, &peers);
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    assert!(client.content(id).unwrap() == content);
+    assert_eq!((peers[0].brought(), peers[1].brought()), (size, 0));
+    let asked = asked.load(Relaxed);
+    assert!((1..100).contains(&asked), "it was asked {asked} times");
+}
+
+#[test]
+fn nonsense_of_what_a_peer_has_breaks_the_rules() {
+    let content = bytes(9, 6 * MIB);
+    let (id, size) = (ContentId::of(&content), content.len() as u64);
+    let group = GROUP_BYTES;
+    for (what, nonsense) in [
+        ("beyond its end", has(id, size, &[(0, size + 1)])),
+        ("twice", has(id, size, &[(0, 2 * group), (group, group)])),
+        ("out of order", has(id, size, &[(group, group), (0, group)])),
+        ("nothing at all", has(id, size, &[(0, 0)])),
+        ("overflowing", has(id, u64::MAX, &[(u64::MAX, 2)])),
+        ("of another blob", has(ContentId([9; 32]), size, &[(0, size)])),
+        ("an answer that nobody asked for", Reply::End.into_frame()),
+        ("no message", Frame { kind: 0x84, body: vec![0xff; 40] }),
+    ] {
+        let (client, good) = (Node::new(), Node::new());
+        good.share(&content);
+        let fetched = fetch_from_all(&client, &content, &[unhurried(1, &good), boasting(2, size, vec![nonsense]).0]);
+        assert!(fetched[1].as_ref().is_err_and(FetchError::is_violation), "{what}: {fetched:?}");
+        assert!(fetched[0].is_ok() && client.content(id).unwrap() == content, "{what}: {fetched:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_falls_silent_in_the_middle_is_made_up_for() {
+    let content = bytes(10, 16 * MIB);
+    let (client, nodes) = (Node::new(), [Node::new(), Node::new()]);
+    nodes.iter().for_each(|node| _ = node.share(&content));
+    let store = Arc::clone(&nodes[0].store);
+    let silent = Peer::new(1, move || stalls(link(&store, &Uploads::new(8)), 2 * MIB));
+    let peers = [silent, Peer::serving(2, &nodes[1])];
+    let fetched = fetch_from_all(&client, &content, &peers);
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    assert!(client.content(ContentId::of(&content)).unwrap() == content);
+    assert!(peers[0].brought() > 0 && peers[0].brought() <= 2 * MIB as u64, "{}", peers[0].brought());
 }
 
 #[test]
