@@ -360,6 +360,9 @@ const _: () = {
     assert!(transfer::REQUEST_BYTES.is_multiple_of(wire::DATA_BYTES));
     assert!(transfer::OPEN_REQUESTS <= wire::PIPELINED_REQUESTS);
     assert!(transfer::SMALL_BYTES <= GROUP_BYTES);
+    let said_items = transfer::NAMED_ITEMS * (2 * library::PATH_BYTES + 256);
+    let said = said_items + network::KNOWN_PEERS * (64 + 128) + library::COLLECTIONS * 256;
+    assert!(said as u64 <= transfer::SAID_BYTES);
     assert!(wire::PAGES_PER_REQUEST * 32 + 64 <= wire::REQUEST_BYTES);
     assert!(32 + 10 + 2 + wire::HAVE_RANGES * 2 * 10 <= wire::DATA_FRAME_BYTES);
     assert!(wire::RANGES_PER_REQUEST * 2 * 10 + 64 <= wire::REQUEST_BYTES);

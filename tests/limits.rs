@@ -132,6 +132,78 @@ fn uploads_keep_to_their_rates() {
 }
 
 #[test]
+fn a_peer_that_matters_more_is_sent_more() {
+    let nodes = Nodes::new(3);
+    let [publisher, one, other] = [0, 1, 2].map(|host| nodes.place(host));
+    for (name, bytes) in [("One", 48 * MIB), ("Other", 49 * MIB)] {
+        share(&nodes, &publisher, name, bytes);
+    }
+    configure(&publisher, "upload_rate = '900 kB'");
+    let _publisher = publisher.start(&[]);
+    let mut mirrors = [one.start(&["--mirror", "--only", "One"]), other.start(&["--mirror", "--only", "Other"])];
+    mirrors.iter_mut().for_each(|node| _ = node.wait_for("a part", |status| done(status) > MIB as u64));
+    // For streams under way, and kept.
+    publisher.ok(&["transfers", "priority", &one.id(), "high"]);
+    publisher.ok(&["transfers", "priority", &other.id(), "low"]);
+    let hosts = &nodes.lan.hosts;
+    let settled = |status: &Value| status["transfers"][0]["rate_bytes_s"].as_u64().unwrap_or(u64::MAX) < 300_000;
+    mirrors[1].wait_for("a lower rate", settled);
+    let [[first, _], [second, _]] = measure([&hosts[1], &hosts[2]]);
+    // Four times as much; half of that, as the machine may be busy.
+    assert!(first > 2.0 * second, "{first} and {second} bytes in a second");
+    let said = publisher.json(&["transfers"]);
+    let priority = |id: String| said.iter().find(|it| it["peer"] == *id).map(|it| it["priority"].clone());
+    assert_eq!([priority(one.id()), priority(other.id())], [Some("high".into()), Some("low".into())]);
+}
+
+#[test]
+fn single_files_come_first_or_wait() {
+    let nodes = Nodes::new(2);
+    let [publisher, reader] = [0, 1].map(|host| nodes.place(host));
+    let folder = nodes.folder("Films");
+    let names = ["a.webm", "b.webm", "c.webm"];
+    let films = names.map(|name| support::rot::content(6 * MIB, name.as_bytes()[0]));
+    names.iter().zip(&films).for_each(|(name, film)| fs::write(folder.join(name), film).unwrap());
+    publisher.ok(&["add", folder.to_str().unwrap()]);
+    let _publisher = publisher.start(&[]);
+    configure(&reader, "download_rate = '2 MB'");
+    let mut mirror = reader.start(&["--mirror"]);
+    let is_here = |name: &str| mirror_file(&reader, name).exists();
+    mirror.wait_for("a part", |status| done(status) > 0);
+    reader.ok(&["transfers", "priority", "Films/c.webm", "high"]);
+    reader.ok(&["transfers", "cancel", "Films/a.webm"]);
+    mirror.wait_for_blobs(1);
+    assert!(is_here("c.webm") && !is_here("a.webm"), "the one that matters most comes first");
+    reconfigure(&reader, "");
+    mirror.wait_for_blobs(2);
+    mirror.wait_for_idle();
+    assert!(is_here("b.webm") && !is_here("a.webm"));
+    assert_eq!(half_files(&reader.folder.join("node")), 0, "what was cancelled takes no room");
+    let listed = reader.json(&["transfers"]);
+    let found = |path: &str| listed.iter().find(|it| it["path"] == path).cloned().unwrap_or_default();
+    assert_eq!((&found("a.webm")["state"], &found("c.webm")["priority"]), (&"cancelled".into(), &"high".into()));
+    assert_eq!((&found("c.webm")["items_done"], &found("c.webm")["bytes_done"]), (&1.into(), &(6 * MIB).into()));
+
+    // It holds across a restart.
+    assert_eq!(mirror.stop(), Some(0));
+    let mut mirror = reader.start(&["--mirror"]);
+    mirror.wait_for_peers(1);
+    mirror.wait_for("the word", |status| status["controls"]["items"][0]["state"] == "cancelled");
+    assert_silent(&nodes.lan.hosts[1]);
+    reader.ok(&["transfers", "resume", "Films/a.webm"]);
+    mirror.wait_for_blobs(3);
+    for (name, film) in names.iter().zip(&films) {
+        assert!(fs::read(mirror_file(&reader, name)).unwrap() == *film, "{name}");
+    }
+    assert_eq!(reader.run(&["transfers", "pause", "Films/d.webm"]).status.code(), Some(6));
+    assert_eq!(reader.run(&["transfers", "cancel", &publisher.id()]).status.code(), Some(1));
+}
+
+fn mirror_file(place: &Place<'_>, name: &str) -> PathBuf {
+    place.folder.join("node/library/Films").join(name)
+}
+
+#[test]
 fn downloads_keep_to_their_rates() {
     let nodes = Nodes::new(3);
     let [one, other, reader] = [0, 1, 2].map(|host| nodes.place(host));

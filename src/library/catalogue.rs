@@ -141,7 +141,7 @@ impl Library {
     }
 
     /// The summary of a collection that is listed.
-    pub(super) fn summary(&self, key: &CollectionKey) -> Option<Summary> {
+    pub fn summary(&self, key: &CollectionKey) -> Option<Summary> {
         let state = self.lock();
         let listed = state.listed.get(key)?;
         Some(summary(&state, self.node_id(), *key, listed))

@@ -97,9 +97,9 @@ impl Library {
         Ok(())
     }
 
-    /// Gives up the downloads of what a collection lists, and deletes what came of them. Those that are under way stay: how
-    /// many.
-    pub fn give_up(&self, key: &CollectionKey) -> Result<usize, LibraryError> {
+    /// Gives up the downloads of what a collection lists, or of its item of this path alone, and deletes what came of them. Those
+    /// that are under way stay: how many.
+    pub fn give_up(&self, key: &CollectionKey, path: Option<&str>) -> Result<usize, LibraryError> {
         let begun: BTreeSet<ContentId> = self.store.begun().into_iter().collect();
         let mut busy = 0;
         if begun.is_empty() || !self.lock().listed.contains_key(key) {
@@ -107,7 +107,7 @@ impl Library {
         }
         for item in self.all_items(key)? {
             let (item, _) = item?;
-            if begun.contains(&item.id) {
+            if begun.contains(&item.id) && path.is_none_or(|path| *item.path == *path) {
                 match self.store.discard(&item.id) {
                     Err(StoreError::Busy(_)) => busy += 1,
                     other => other?,

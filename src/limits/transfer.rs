@@ -50,6 +50,11 @@ pub const LIMIT_LOOK_MS: u64 = 100;
 pub const LIMIT_BYTES_S: u64 = 64 * 1024;
 /// What an upload slot needs of a limited rate: twice of what its peer puts up with. With less, slots are not used.
 pub const SLOT_BYTES_S: u64 = 2 * PACE_BYTES * 1000 / PACE_MS;
+/// Single items of which anything can be said.
+pub const NAMED_ITEMS: usize = 256;
+/// Bytes of the file with what was said: of so many items, with each character of their paths written as two, of all known peers
+/// and of all collections.
+pub const SAID_BYTES: u64 = 1024 * 1024;
 /// It is looked this often which hour it is.
 pub const HOURS_LOOK_MS: u64 = 20_000;
 /// Files that are being written when they are cancelled are looked at again after so long, so often: together as long as a write

@@ -6,6 +6,7 @@
 mod said;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -15,7 +16,7 @@ use std::{
 use smol::Timer;
 use thiserror::Error;
 
-use self::said::Said;
+use self::said::{Named, Said, Word};
 use super::{
     control::{FailureKind, OpError, TransferChange},
     kept, ops,
@@ -25,14 +26,10 @@ use crate::{
     clock,
     config::{Config, Hours},
     content::{CollectionKey, NodeId},
-    library::{Library, Summary, follow::Wishes},
-    limits::{
-        library::COLLECTIONS,
-        network::KNOWN_PEERS,
-        peers::LISTS_BYTES,
-        transfer::{CANCEL_LOOK_MS, CANCEL_LOOKS, HOURS_LOOK_MS},
-    },
-    status::{ControlStatus, Notice, NoticeLevel, TransferPriority, TransferState, TransferStatus},
+    library::{Entry, Library, LibraryError, Summary, follow::Wishes},
+    limits::transfer::{CANCEL_LOOK_MS, CANCEL_LOOKS, HOURS_LOOK_MS, SAID_BYTES},
+    status::{ControlStatus, Notice, NoticeLevel, PeerPriority, TransferState, TransferStatus},
+    store::BlobState,
     transfer::{Paused, Priority},
 };
 
@@ -54,7 +51,7 @@ struct SaidError {
 fn load(data: &Path) -> Result<Said, SaidError> {
     let path = data.join(FILE);
     let damaged = |reason: String| SaidError { path: path.clone(), reason };
-    match kept::read(&path, LISTS_BYTES) {
+    match kept::read(&path, SAID_BYTES) {
         Ok(None) => Ok(Said::default()),
         Ok(Some(bytes)) => {
             let text = str::from_utf8(&bytes).map_err(|_| damaged("it is no text".into()))?;
@@ -107,7 +104,7 @@ impl Controls {
         now.is_hour() && !now.said.paused && !now.said.paused_peers.contains(peer)
     }
 
-    /// What the owner wants of collections.
+    /// What the owner wants of collections, items and peers.
     pub(super) fn wishes(&self) -> Wishes {
         self.lock().said.wishes()
     }
@@ -116,6 +113,11 @@ impl Controls {
     pub(super) fn paused(&self) -> Paused {
         let Said { paused, paused_peers, .. } = &self.lock().said;
         Paused { all: *paused, peers: paused_peers.clone() }
+    }
+
+    /// What peers are sent next to others.
+    pub(super) fn peer_priorities(&self) -> BTreeMap<NodeId, Priority> {
+        self.lock().said.peer_priorities()
     }
 
     /// Looks what time it is, and which hours count; whether that changed anything.
@@ -127,20 +129,15 @@ impl Controls {
     }
 
     /// Changes what is said, and keeps it; blocks until that is on the disk.
-    fn change(
-        &self,
-        library: &Library,
-        change: TransferChange,
-        names: &[String],
-    ) -> Result<Vec<CollectionKey>, OpError> {
+    fn change(&self, library: &Library, change: TransferChange, names: &[String]) -> Result<Named, OpError> {
         if let Some(damaged) = &self.damaged {
             return Err(OpError::new(FailureKind::Damaged, damaged));
         }
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut said = self.lock().said.clone();
-        let collections = change_and_keep(&mut said, &self.data, library, change, names)?;
+        let named = change_and_keep(&mut said, &self.data, library, change, names)?;
         self.lock().said = said;
-        Ok(collections)
+        Ok(named)
     }
 
     /// For people and programs; `under_way` is what is shown of transfers anyway.
@@ -153,11 +150,21 @@ impl Controls {
             paused: said.paused,
             resting: is_resting,
             paused_peers: said.paused_peers.iter().map(ToString::to_string).collect(),
+            peer_priorities: said
+                .peers
+                .iter()
+                .map(|(peer, priority)| PeerPriority { peer: peer.to_string(), priority: *priority })
+                .collect(),
             ..ControlStatus::default()
         };
         for summary in library.collections() {
-            let Some(of) = said.collections.get(&summary.key) else { continue };
-            let (state, priority) = (of.state, shown(of.priority));
+            let of_items = said.items.iter().filter(|((key, _), _)| *key == summary.key);
+            status.items.extend(of_items.filter_map(|((key, path), word)| {
+                let entry = library.item(key, path).ok().flatten()?;
+                let Word { state, priority } = *word;
+                Some(TransferStatus { state, priority, ..one(library, &summary, entry) })
+            }));
+            let Some(Word { state, priority }) = said.collections.get(&summary.key).copied() else { continue };
             let id = summary.key.id.to_string();
             let mut is_under_way = false;
             for transfer in under_way.iter_mut().filter(|it| it.id == id && it.folder == summary.folder) {
@@ -178,14 +185,17 @@ impl Controls {
         }
         let now = self.lock();
         let (said, mut notices) = (&now.said, Vec::new());
-        let count = |state| said.collections.values().filter(|of| of.state == state).count();
-        let (paused, cancelled, peers) =
-            (count(TransferState::Paused), count(TransferState::Cancelled), said.paused_peers.len());
+        let count = |state| {
+            let is_so = |word: &&Word| word.state == state;
+            (said.collections.values().filter(is_so).count(), said.items.values().filter(is_so).count())
+        };
+        let (paused, cancelled) = (count(TransferState::Paused), count(TransferState::Cancelled));
+        let (collections, files, peers) = (paused.0 + cancelled.0, paused.1 + cancelled.1, said.paused_peers.len());
         if said.paused {
             notices.push(info("transfers are paused: nothing is copied from other nodes or sent to them, until: allibrary transfers resume".into()));
-        } else if paused + cancelled + peers > 0 {
+        } else if collections + files + peers > 0 {
             notices.push(info(format!(
-                "transfers that wait until they are resumed: collections paused: {paused}, cancelled: {cancelled}; peers paused: {peers}"
+                "transfers that wait until they are resumed: collections: {collections}, single files: {files}, peers: {peers}"
             )));
         }
         if !now.is_hour() {
@@ -206,12 +216,12 @@ impl Controls {
 impl State {
     /// Does what a client wants of transfers; blocks.
     pub(super) fn change_transfers(&self, change: TransferChange, names: &[String]) -> Result<(), OpError> {
-        let collections = self.controls.change(&self.library, change, names)?;
+        let named = self.controls.change(&self.library, change, names)?;
         self.apply_controls();
-        if change == TransferChange::Cancel {
-            collections.iter().try_for_each(|key| give_up(&self.library, key))?;
+        match change {
+            TransferChange::Cancel => give_up_all(&self.library, &named),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes up hours that may have changed.
@@ -227,13 +237,9 @@ pub(super) async fn run(state: Arc<State>) {
     state.rebuild.over().await;
     let shared = state.clone();
     smol::unblock(move || {
-        let said = shared.controls.lock().said.clone();
-        for (key, of) in said.collections {
-            if of.state == TransferState::Cancelled
-                && let Err(error) = give_up(&shared.library, &key)
-            {
-                log::warn!("giving up what was cancelled: {error}");
-            }
+        let cancelled = shared.controls.lock().said.cancelled();
+        if let Err(error) = give_up_all(&shared.library, &cancelled) {
+            log::warn!("giving up what was cancelled: {error}");
         }
     })
     .await;
@@ -250,45 +256,55 @@ pub(super) async fn run(state: Arc<State>) {
 pub fn change_transfers(config: &Config, change: TransferChange, names: &[String]) -> Result<(), OpError> {
     let (library, _) = ops::open(config)?;
     let mut said = load(&config.data).map_err(|error| OpError::new(FailureKind::Damaged, error))?;
-    let collections = change_and_keep(&mut said, &config.data, &library, change, names)?;
+    let named = change_and_keep(&mut said, &config.data, &library, change, names)?;
     match change {
-        TransferChange::Cancel => collections.iter().try_for_each(|key| give_up(&library, key)),
+        TransferChange::Cancel => give_up_all(&library, &named),
         _ => Ok(()),
     }
 }
 
-/// The collections that are named.
+/// What is named.
 fn change_and_keep(
     said: &mut Said,
     data: &Path,
     library: &Library,
     change: TransferChange,
     names: &[String],
-) -> Result<Vec<CollectionKey>, OpError> {
-    let (mut peers, mut collections) = (Vec::new(), Vec::new());
+) -> Result<Named, OpError> {
+    let mut named = Named::default();
     for name in names {
-        match name.parse::<NodeId>() {
-            Ok(peer) if matches!(change, TransferChange::Pause | TransferChange::Resume) => peers.push(peer),
-            Ok(_) => {
-                let message = format!("{name} is a peer; what can be cancelled or come first are collections");
+        match (name.parse::<NodeId>(), name.trim_end_matches('/').split_once('/')) {
+            (Ok(_), _) if change == TransferChange::Cancel => {
+                let message =
+                    format!("{name} is a peer, of which nothing is half here that could be deleted; pause it");
                 return Err(OpError::new(FailureKind::Failed, message));
             }
-            Err(_) => collections.push(mirrored(library, name)?.key),
+            (Ok(peer), _) => named.peers.push(peer),
+            (Err(_), Some((folder, path))) => {
+                let key = mirrored(library, folder)?.key;
+                library.item(&key, path)?.ok_or_else(|| ops::no_item(name, folder))?;
+                named.items.push((key, path.to_owned()));
+            }
+            (Err(_), None) => named.collections.push(mirrored(library, name.trim_end_matches('/'))?.key),
         }
     }
     let before = said.clone();
-    said.change(change, &peers, &collections);
+    said.change(change, &named);
     // What was removed meanwhile would stay for ever.
-    said.collections.retain(|key, _| library.collections().iter().any(|known| known.key == *key));
-    if said.paused_peers.len() > KNOWN_PEERS || said.collections.len() > COLLECTIONS {
-        return Err(OpError::new(FailureKind::NoSpace, "no more can be paused; resume something first"));
+    said.collections.retain(|key, _| library.summary(key).is_some());
+    said.items.retain(|(key, path), _| !matches!(library.item(key, path), Ok(None) | Err(LibraryError::NoCollection)));
+    if said.is_too_much() {
+        return Err(OpError::new(
+            FailureKind::NoSpace,
+            "no more can be paused or put first; take something of it back first",
+        ));
     }
     if *said != before {
         let path = data.join(FILE);
         let failed = |error| OpError::new(FailureKind::Failed, format!("{}: {error}", path.display()));
         kept::replace(&path, said.to_text().as_bytes()).map_err(failed)?;
     }
-    Ok(collections)
+    Ok(named)
 }
 
 /// The collection in this folder, which is another's.
@@ -301,10 +317,16 @@ fn mirrored(library: &Library, folder: &str) -> Result<Summary, OpError> {
     Ok(found)
 }
 
-/// Deletes what has come of a collection's files that are not complete.
-fn give_up(library: &Library, key: &CollectionKey) -> Result<(), OpError> {
+/// Deletes what has come of these collections' files, and of these files, that are not complete.
+fn give_up_all(library: &Library, named: &Named) -> Result<(), OpError> {
+    let items = named.items.iter().map(|(key, path)| (key, Some(path.as_str())));
+    named.collections.iter().map(|key| (key, None)).chain(items).try_for_each(|(key, path)| give_up(library, key, path))
+}
+
+/// Deletes what has come of a collection's files that are not complete, or of one of them.
+fn give_up(library: &Library, key: &CollectionKey, path: Option<&str>) -> Result<(), OpError> {
     for _ in 0..CANCEL_LOOKS {
-        if library.give_up(key)? == 0 {
+        if library.give_up(key, path)? == 0 {
             return Ok(());
         }
         // What was just being written is on a thread of its own.
@@ -329,10 +351,27 @@ fn still(summary: Summary) -> TransferStatus {
     }
 }
 
-fn shown(priority: Priority) -> TransferPriority {
-    match priority {
-        Priority::Low => TransferPriority::Low,
-        Priority::Normal => TransferPriority::Normal,
-        Priority::High => TransferPriority::High,
+/// One of its items.
+fn one(library: &Library, summary: &Summary, Entry { item, held, .. }: Entry) -> TransferStatus {
+    let bytes_done = match library.store().info(&item.id).ok().flatten().map(|info| info.state) {
+        Some(BlobState::Partial { verified_bytes }) => verified_bytes,
+        _ => {
+            if held {
+                item.size
+            } else {
+                0
+            }
+        }
+    };
+    TransferStatus {
+        collection: summary.name.clone(),
+        folder: summary.folder.clone(),
+        id: summary.key.id.to_string(),
+        path: Some(item.path.to_string()),
+        items_done: u64::from(held),
+        items_total: 1,
+        bytes_done,
+        bytes_total: item.size,
+        ..TransferStatus::default()
     }
 }

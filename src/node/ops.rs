@@ -261,12 +261,14 @@ fn edit(library: &Library, name: &str, words: Words, on_reply: OnReply<'_>) -> R
 /// What went wrong with an item that was named like this.
 fn of_item(error: LibraryError, name: &str, folder: &str) -> OpError {
     match error {
-        LibraryError::NoItem => {
-            let message = format!("there is no {name:?} here; `allibrary ls {folder:?}` lists what there is");
-            OpError::new(FailureKind::NotFound, message)
-        }
+        LibraryError::NoItem => no_item(name, folder),
         error => error.into(),
     }
+}
+
+pub(super) fn no_item(name: &str, folder: &str) -> OpError {
+    let message = format!("there is no {name:?} here; `allibrary ls {folder:?}` lists what there is");
+    OpError::new(FailureKind::NotFound, message)
 }
 
 fn verify(library: &Library, ids: &[String], on_reply: OnReply<'_>) -> Result<(), OpError> {

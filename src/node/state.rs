@@ -80,7 +80,7 @@ impl State {
             started: clock::now(),
         };
         state.set_rates(None);
-        state.uploads.set_paused(state.controls.paused());
+        state.set_said_of_peers();
         state
     }
 
@@ -183,9 +183,14 @@ impl State {
 
     /// Does as the owner's word and the hour have it from now on.
     pub(super) fn apply_controls(&self) {
-        self.uploads.set_paused(self.controls.paused());
+        self.set_said_of_peers();
         self.follower.set_policy(start::policy(&self.config(), self.library.node_id(), self.controls.wishes()));
         self.peering.follow_anew();
+    }
+
+    fn set_said_of_peers(&self) {
+        self.uploads.set_paused(self.controls.paused());
+        self.uploads.set_priorities(self.controls.peer_priorities());
     }
 
     /// The page has begun to send somebody a file, or sends nothing to anybody any more.

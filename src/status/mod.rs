@@ -4,7 +4,7 @@
 
 mod transfer;
 
-pub use transfer::{ControlStatus, TransferPriority, TransferState, TransferStatus};
+pub use transfer::{ControlStatus, PeerPriority, TransferPriority, TransferState, TransferStatus};
 
 use serde::{Deserialize, Serialize};
 

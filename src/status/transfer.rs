@@ -41,9 +41,12 @@ pub struct TransferStatus {
     /// Before which others.
     #[serde(default)]
     pub priority: TransferPriority,
+    /// If it is not all of the collection, but one of its items: that one's path.
+    #[serde(default)]
+    pub path: Option<String>,
 }
 
-/// Whether a collection is fetched.
+/// Whether a collection or an item is fetched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferState {
@@ -56,7 +59,7 @@ pub enum TransferState {
     Cancelled,
 }
 
-/// Which collections come before others.
+/// What comes before others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferPriority {
@@ -84,4 +87,19 @@ pub struct ControlStatus {
     pub download_rate: u64,
     /// Collections that are not under way and of which anything was said.
     pub collections: Vec<TransferStatus>,
+    /// Items of which anything was said.
+    #[serde(default)]
+    pub items: Vec<TransferStatus>,
+    /// Peers that get more or less than others.
+    #[serde(default)]
+    pub peer_priorities: Vec<PeerPriority>,
+}
+
+/// What a peer gets of limited rates, and of the upload slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerPriority {
+    /// Its peer id.
+    pub peer: String,
+    /// More or less than others.
+    pub priority: TransferPriority,
 }

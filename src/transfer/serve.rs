@@ -185,6 +185,8 @@ impl<W: AsyncWrite + Unpin> Answering<'_, W> {
                 }
             }
         }
+        // It may have changed.
+        self.pace.set_priority(self.uploads.priority());
         Ok(match self.slot {
             Some(_) => May::All,
             None if self.is_refused => May::Refuse,

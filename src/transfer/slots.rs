@@ -3,12 +3,14 @@
 //! A stream takes a slot for one answer, or for a short turn of a long one. Whoever finds all slots taken waits in line. Those
 //! of peers that have the fewest slots go first; then it goes round by round, as in start-time fair queuing (Goyal, Vin and
 //! Cheng, 1996): the streams of a peer are in one round each, however many it has; and in a round, first come, first served.
+//! For a peer of high priority a slot counts half, and its next stream is half a round later; of a low one, twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     content::NodeId,
     limits::{network::PEERS, transfer::SLOT_QUEUE},
+    transfer::Priority,
 };
 
 /// Who gets no slot for now.
@@ -54,11 +56,13 @@ pub(super) enum Turn {
 pub(super) struct Slots {
     count: usize,
     paused: Paused,
+    /// Of peers whose priority is not the usual one.
+    priorities: BTreeMap<NodeId, Priority>,
     /// How many each peer has, of those who have any.
     held: BTreeMap<NodeId, usize>,
     line: Vec<Waits>,
     next_ticket: u64,
-    /// That of whoever got a slot last.
+    /// That of whoever got a slot last. Each is two, for there to be halves.
     round: u64,
     /// In which one the next stream of a peer is, if not in this.
     rounds: BTreeMap<NodeId, u64>,
@@ -77,6 +81,7 @@ impl Slots {
         Self {
             count,
             paused: Paused::default(),
+            priorities: BTreeMap::new(),
             held: BTreeMap::new(),
             line: Vec::new(),
             next_ticket: 0,
@@ -97,6 +102,16 @@ impl Slots {
         gone.map(|waits| waits.ticket).collect()
     }
 
+    /// These peers get more or less than others from now on.
+    pub fn set_priorities(&mut self, priorities: BTreeMap<NodeId, Priority>) {
+        self.priorities = priorities;
+    }
+
+    /// What a peer gets next to others.
+    pub fn priority(&self, peer: &NodeId) -> Priority {
+        self.priorities.get(peer).copied().unwrap_or_default()
+    }
+
     /// Takes a slot, or a place in the line.
     pub fn take(&mut self, client: Client) -> Turn {
         if self.paused.is(&client.peer) || self.line.len() >= SLOT_QUEUE {
@@ -104,12 +119,13 @@ impl Slots {
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
+        let parts = self.priority(&client.peer).parts();
         let next = self.rounds.entry(client.peer).or_insert(self.round);
         self.line.push(Waits { client, round: *next, ticket });
-        *next += 1;
+        *next += parts;
         if self.rounds.len() > PEERS {
             // Most of them are gone.
-            self.begin_round(self.round + 1);
+            self.begin_round(self.round + Priority::Normal.parts());
         }
         // Nobody else's turn can have come by that.
         if self.next().is_some() { Turn::Now } else { Turn::Later(ticket) }
@@ -122,7 +138,7 @@ impl Slots {
             return None;
         }
         let line = self.line.iter().enumerate().filter(|(_, waits)| waits.client.is_throttled == is_spare);
-        let (at, _) = line.min_by_key(|(_, it)| (self.held(it.client.peer), it.round, it.ticket))?;
+        let (at, _) = line.min_by_key(|(_, it)| (self.weighs(it.client.peer, 0), it.round, it.ticket))?;
         let Waits { client, round, ticket } = self.line.remove(at);
         *self.held.entry(client.peer).or_default() += 1;
         self.begin_round(round.max(self.round));
@@ -155,10 +171,10 @@ impl Slots {
             return true;
         }
         let next = self.rounds.get(&from.peer).copied().unwrap_or(self.round);
-        let own = (self.held(from.peer).saturating_sub(1), next);
+        let own = (self.weighs(from.peer, 1), next);
         let is_spare = self.is_spare();
         let ends = self.line.iter().filter(|waits| waits.client.is_throttled == is_spare).any(|waits| {
-            let held = self.held(waits.client.peer).saturating_sub(usize::from(waits.client.peer == from.peer));
+            let held = self.weighs(waits.client.peer, usize::from(waits.client.peer == from.peer));
             match (from.is_throttled, is_spare) {
                 (true, false) => true,
                 (false, true) => false,
@@ -166,7 +182,7 @@ impl Slots {
             }
         });
         if !ends && !self.line.is_empty() {
-            self.rounds.insert(from.peer, next + 1);
+            self.rounds.insert(from.peer, next + self.priority(&from.peer).parts());
         }
         ends
     }
@@ -176,8 +192,10 @@ impl Slots {
         self.line.iter().all(|waits| waits.client.is_throttled)
     }
 
-    fn held(&self, peer: NodeId) -> usize {
-        self.held.get(&peer).copied().unwrap_or_default()
+    /// What the slots of a peer count, but for so many of them.
+    fn weighs(&self, peer: NodeId, without: usize) -> u64 {
+        let held = self.held.get(&peer).copied().unwrap_or_default().saturating_sub(without);
+        held as u64 * self.priority(&peer).parts()
     }
 
     fn taken(&self) -> usize {
@@ -269,6 +287,33 @@ mod tests {
                 let of = streams.iter().filter(|stream| stream.client == client(number));
                 let (had, want) = (of.map(|stream| stream.had).sum::<usize>(), fair.min(STEPS * open));
                 prop_assert!(had * 2 >= want, "{number}: {had} steps, fair are {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_matters_more_gets_more() {
+        for (count, streams_each) in [(1, 1), (7, 7)] {
+            let mut slots = Slots::new(count);
+            let priorities = Priority::ALL.into_iter().enumerate();
+            slots.set_priorities(priorities.map(|(number, priority)| (client(number).peer, priority)).collect());
+            let each = (0..3).flat_map(|number| vec![number; streams_each]);
+            let mut streams: Vec<_> = each
+                .map(|number| {
+                    let state = match slots.take(client(number)) {
+                        Turn::Now => Ok(1),
+                        turn => Err(later(turn)),
+                    };
+                    Stream { client: client(number), takes: 1, state, had: 0 }
+                })
+                .collect();
+            (0..700).for_each(|_| step(&mut slots, &mut streams));
+            let had = |number| {
+                let of = streams.iter().filter(|stream| stream.client == client(number));
+                of.map(|stream| stream.had).sum::<usize>() / count
+            };
+            for (had, fair) in [(had(0), 400), (had(1), 200), (had(2), 100)] {
+                assert!(had.abs_diff(fair) <= fair / 20, "{had} of {fair} with {count} slots");
             }
         }
     }

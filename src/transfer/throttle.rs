@@ -33,6 +33,30 @@ pub enum Priority {
     High,
 }
 
+impl Priority {
+    /// From the first to the last.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// What holds for something of which both were said.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Normal, other) => other,
+            (one, Self::Normal) => one,
+            (one, other) if one == other => one,
+            (Self::High, _) | (Self::Low, _) => Self::Normal,
+        }
+    }
+
+    /// In how many parts is cut what one of the highest priority has as a whole.
+    pub(super) fn parts(self) -> u64 {
+        match self {
+            Self::High => 1,
+            Self::Normal => 2,
+            Self::Low => 4,
+        }
+    }
+}
+
 /// Tokens are counted in billionths of a byte: a rate gives that many in a nanosecond.
 const NANO: u128 = 1_000_000_000;
 
@@ -230,12 +254,7 @@ impl Flow {
 /// largest are what a bucket holds.
 fn piece(rates: Rates, priority: Priority) -> u64 {
     let rate = [rates.total, rates.per_peer].into_iter().flatten().min().map_or(u64::MAX, NonZeroU64::get);
-    let parts = match priority {
-        Priority::High => 1,
-        Priority::Normal => 2,
-        Priority::Low => 4,
-    };
-    (rate.saturating_mul(BUCKET_MS) / 1000 / parts).max(1)
+    (rate.saturating_mul(BUCKET_MS) / 1000 / priority.parts()).max(1)
 }
 
 #[cfg(test)]

@@ -151,6 +151,11 @@ impl Uploads {
         });
     }
 
+    /// These peers get more or less of the slots and of limited rates than others from now on.
+    pub fn set_priorities(&self, priorities: BTreeMap<NodeId, Priority>) {
+        self.shared.change(|queue| queue.slots.set_priorities(priorities));
+    }
+
     /// What bounds the rate of all that is sent.
     pub fn limiter(&self) -> &Limiter {
         &self.shared.limiter
@@ -166,8 +171,13 @@ impl Uploads {
     }
 
     pub(super) fn meter(&self) -> Meter {
+        self.limiter().meter(self.client.peer, self.priority())
+    }
+
+    /// What the peer gets of a limited rate.
+    pub(super) fn priority(&self) -> Priority {
         let Client { peer, is_throttled } = self.client;
-        self.limiter().meter(peer, if is_throttled { Priority::Low } else { Priority::Normal })
+        if is_throttled { Priority::Low } else { self.shared.look(|queue| queue.slots.priority(&peer)) }
     }
 
     /// Takes a slot if one is free; else a place in the line, or none if too many wait.

@@ -72,7 +72,7 @@ pub(super) async fn run<C: Connect>(
         }
         (runner.fetched, runner.again, runner.full, runner.unkept, runner.idle) = (false, false, None, None, None);
         let states = runner.states();
-        let keys = follower.policy().in_order(states.keys());
+        let keys = Vec::from_iter(states.keys().copied());
         let stop = runner.pass(&keys).await;
         if stop.is_ok() && !runner.again {
             runner.unmark().await;
@@ -188,7 +188,7 @@ impl<C: Connect> Runner<'_, C> {
             let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
             cursor = at;
             let found = found.map_err(|error| not_now("looking for what is missing", &error));
-            let Found { wants, collection, again, twice, full } = found?;
+            let Found { wants, priority, collection, again, twice, full } = found?;
             self.again |= again | full.is_some() | (twice && is_second);
             self.full = full.or(self.full);
             has_twice |= twice;
@@ -201,7 +201,7 @@ impl<C: Connect> Runner<'_, C> {
                 continue;
             };
             let handle = self.handle(&summary);
-            self.priority = self.follower.policy().priority(&summary.key);
+            self.priority = self.follower.policy().priority_with(&self.peer.node, priority);
             self.mark(summary.key).await?;
             let items: Vec<Item> = wants.iter().map(|want| want.item.clone()).collect();
             let wants = self.make_way(&summary, wants).await?;

@@ -21,7 +21,7 @@ mod swarms;
 mod sync;
 
 pub use deeds::{Deed, Deeds};
-pub use policy::{Only, Policy, Wishes};
+pub use policy::{Only, Policy, Wish, Wishes};
 pub use reading::{Reading, ReadingError};
 pub use reads::Whose;
 

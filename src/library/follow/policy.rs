@@ -1,9 +1,6 @@
 //! What a mirror takes, and how much of it. Pure.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::BTreeMap;
 
 use crate::{
     content::{CollectionKey, NodeId},
@@ -28,13 +25,24 @@ pub struct Policy {
     pub cache_bytes: u64,
 }
 
-/// What the owner said of single collections.
+/// What the owner said of single collections, items and peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wishes {
-    /// Those of which nothing is fetched for now.
-    pub held_back: BTreeSet<CollectionKey>,
-    /// Those that come before or after others.
-    pub priorities: BTreeMap<CollectionKey, Priority>,
+    /// Of collections.
+    pub collections: BTreeMap<CollectionKey, Wish>,
+    /// Of items, by their paths.
+    pub items: BTreeMap<CollectionKey, BTreeMap<String, Wish>>,
+    /// What peers get next to others.
+    pub peers: BTreeMap<NodeId, Priority>,
+}
+
+/// What the owner said of a collection or an item.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Nothing of it is fetched for now.
+    pub is_held_back: bool,
+    /// Before which others it comes; an item without a word of its own as its collection does.
+    pub priority: Priority,
 }
 
 /// Something that is mirrored.
@@ -54,12 +62,12 @@ impl Policy {
 
     /// The same, whether it is held back for now or not.
     pub(super) fn mirrors(&self, key: &CollectionKey, name: &str) -> bool {
-        self.wishes.held_back.contains(key) || self.wants(key, name)
+        self.is_held_back(key) || self.wants(key, name)
     }
 
     /// Whether it is known what a collection lists, for somebody to read of it.
     pub(super) fn knows(&self, key: &CollectionKey, name: &str) -> bool {
-        self.cache_bytes > 0 && !self.wishes.held_back.contains(key) || self.wants(key, name)
+        self.cache_bytes > 0 && !self.is_held_back(key) || self.wants(key, name)
     }
 
     /// Whether a collection is mirrored, if it has the right name.
@@ -72,19 +80,33 @@ impl Policy {
             Only::Collection(wanted) => is_named(wanted),
             Only::Publisher(node) => *node == key.publisher,
         };
-        !self.wishes.held_back.contains(key) && (self.only.is_empty() || self.only.iter().any(is_among))
+        !self.is_held_back(key) && (self.only.is_empty() || self.only.iter().any(is_among))
+    }
+
+    fn is_held_back(&self, key: &CollectionKey) -> bool {
+        self.wishes.collections.get(key).is_some_and(|wish| wish.is_held_back)
     }
 
     /// Before which others a collection is fetched.
     pub(super) fn priority(&self, key: &CollectionKey) -> Priority {
-        self.wishes.priorities.get(key).copied().unwrap_or_default()
+        self.wishes.collections.get(key).copied().unwrap_or_default().priority
     }
 
-    /// Collections in the order in which they are fetched.
-    pub(super) fn in_order<'a>(&self, keys: impl Iterator<Item = &'a CollectionKey>) -> Vec<CollectionKey> {
-        let mut keys: Vec<_> = keys.copied().collect();
-        keys.sort_by_key(|key| Reverse(self.priority(key)));
-        keys
+    /// The items of a collection, by their paths, of which anything was said.
+    pub(super) fn named(&self, key: &CollectionKey) -> impl Iterator<Item = &str> {
+        self.wishes.items.get(key).into_iter().flat_map(|items| items.keys().map(String::as_str))
+    }
+
+    /// Before which others an item is fetched; none if it is not fetched for now.
+    pub(super) fn item_priority(&self, key: &CollectionKey, path: &str) -> Option<Priority> {
+        let wish = self.wishes.items.get(key).and_then(|items| items.get(path)).copied().unwrap_or_default();
+        let priority = if wish.priority == Priority::Normal { self.priority(key) } else { wish.priority };
+        (!wish.is_held_back).then_some(priority)
+    }
+
+    /// What a stream with this peer gets of a limited rate, on which comes what has this priority.
+    pub(super) fn priority_with(&self, peer: &NodeId, priority: Priority) -> Priority {
+        self.wishes.peers.get(peer).copied().unwrap_or_default().and(priority)
     }
 
     /// Why a version with so many items is too much, next to the publisher's other collections.
@@ -140,14 +162,27 @@ mod tests {
     #[test]
     fn what_is_held_back_is_not_wanted_and_what_is_important_comes_first() {
         let key = |number| CollectionKey { publisher: NodeId([number; 32]), id: CollectionId([1; 16]) };
+        let wish = |is_held_back, priority| Wish { is_held_back, priority };
+        let items = [
+            ("first", wish(false, Priority::High)),
+            ("not", wish(true, Priority::High)),
+            ("usual", wish(false, Priority::Normal)),
+        ];
         let wishes = Wishes {
-            held_back: [key(2)].into(),
-            priorities: [(key(1), Priority::Low), (key(4), Priority::High)].into(),
+            collections: [(key(1), wish(false, Priority::Low)), (key(2), wish(true, Priority::Normal))].into(),
+            items: [(key(1), items.map(|(path, wish)| (path.to_owned(), wish)).into())].into(),
+            peers: [(NodeId([7; 32]), Priority::High)].into(),
         };
         let policy = policy(Vec::new(), wishes);
         assert!(policy.wants(&key(1), "x") && !policy.wants(&key(2), "x"));
         assert!(policy.may_want(&key(1)) && !policy.may_want(&key(2)));
-        let keys = [key(1), key(2), key(3), key(4)];
-        assert_eq!(policy.in_order(keys.iter()), [key(4), key(2), key(3), key(1)]);
+        assert_eq!([1, 3].map(|number| policy.priority(&key(number))), [Priority::Low, Priority::Normal]);
+        assert_eq!(Vec::from_iter(policy.named(&key(1))), ["first", "not", "usual"]);
+        assert_eq!(policy.named(&key(3)).count(), 0);
+        let of = ["first", "not", "usual", "x"].map(|path| policy.item_priority(&key(1), path));
+        assert_eq!(of, [Some(Priority::High), None, Some(Priority::Low), Some(Priority::Low)]);
+        let with = |peer, priority| policy.priority_with(&NodeId([peer; 32]), priority);
+        assert_eq!([with(7, Priority::Normal), with(7, Priority::Low)], [Priority::High, Priority::Normal]);
+        assert_eq!([with(8, Priority::Low), with(7, Priority::High)], [Priority::Low, Priority::High]);
     }
 }

@@ -1,18 +1,19 @@
 //! What is missing here of what a peer lists, and where it shall stand. Blocks.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
-use super::{Follower, claims::Claim, swarms::Claimed};
+use super::{Follower, Policy, claims::Claim, swarms::Claimed};
 use crate::{
     content::{CollectionKey, ContentId},
     library::{
-        Item, Library, LibraryError, Summary, editions,
+        Item, Library, LibraryError, ManifestError, Summary, editions,
         manifest::{Items, Manifest},
         names,
     },
     limits::{follow::SMALL_WANTS, transfer::SMALL_BYTES},
     status::NoticeLevel,
     store::{BlobState, Fault, LibraryPath, StoreError},
+    transfer::Priority,
 };
 
 /// Why something has no room.
@@ -57,13 +58,14 @@ impl Lane {
     }
 }
 
-/// How far a pass over the collections of a peer has come.
-#[derive(Debug, Clone, Copy, Default)]
+/// How far a pass over the collections of a peer has come: first all that has the highest priority, then the rest.
+#[derive(Debug, Default)]
 pub(super) struct Cursor {
+    priority: usize,
     collection: usize,
     offset: u64,
-    /// Whether something of the collection was left out for want of room.
-    is_full: bool,
+    /// The collections of which something was left out, as their publisher has enough here.
+    full: BTreeSet<CollectionKey>,
     /// The size of the smallest item that there was no room for.
     no_room_for: Option<u64>,
 }
@@ -84,8 +86,10 @@ pub(super) enum Hold {
 /// What a scan found.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Of one collection, as many as the lane takes; none at the end of the pass.
+    /// Of one collection and priority, as many as the lane takes; none at the end of the pass.
     pub wants: Vec<Want>,
+    /// That priority.
+    pub priority: Priority,
     /// The collection of the wants.
     pub collection: Option<Summary>,
     /// Whether something was passed over that is to be looked at again soon.
@@ -108,43 +112,49 @@ pub(super) fn scan(
         // What it holds is not missing: when it is back, all is looked at again.
         return Ok(found);
     }
-    while let Some(key) = keys.get(cursor.collection) {
-        if let Some(summary) = follower.library.summary(key) {
-            scan_collection(follower, &summary, lane, cursor, &mut found)?;
-            if !found.wants.is_empty() {
-                found.collection = Some(summary);
-                return Ok(found);
+    while let Some(priority) = Priority::ALL.get(cursor.priority) {
+        while let Some(key) = keys.get(cursor.collection) {
+            if let Some(summary) = follower.library.summary(key) {
+                scan_collection(follower, &summary, (lane, *priority), cursor, &mut found)?;
+                if !found.wants.is_empty() {
+                    (found.collection, found.priority) = (Some(summary), *priority);
+                    return Ok(found);
+                }
             }
+            (cursor.collection, cursor.offset) = (cursor.collection + 1, 0);
         }
-        let (collection, no_room_for) = (cursor.collection + 1, cursor.no_room_for);
-        *cursor = Cursor { collection, no_room_for, ..Cursor::default() };
+        (cursor.priority, cursor.collection) = (cursor.priority + 1, 0);
     }
+    let whole = keys.iter().filter(|key| !cursor.full.contains(key));
+    whole.for_each(|key| follower.notices.clear(&about(key, lane)));
     Ok(found)
+}
+
+/// What the notice is about that not all of a collection is mirrored: each lane sees only its own.
+fn about(key: &CollectionKey, lane: Lane) -> String {
+    format!("bytes of {}/{} {lane:?}", key.publisher, key.id)
 }
 
 fn scan_collection(
     follower: &Follower,
     summary: &Summary,
-    lane: Lane,
+    (lane, priority): (Lane, Priority),
     cursor: &mut Cursor,
     found: &mut Found,
 ) -> Result<(), LibraryError> {
-    let library = &follower.library;
-    let Some(manifest) = library.manifest(&summary.key)? else { return Ok(()) };
+    let (library, policy) = (&follower.library, follower.policy());
+    let Some(items) = items(follower, &policy, &summary.key, priority, cursor.offset)? else { return Ok(()) };
     let notes = library.notes(&summary.key)?;
     let all = library.collections();
-    // Each lane sees only its own.
-    let about = format!("bytes of {}/{} {lane:?}", summary.key.publisher, summary.key.id);
     let mut wanted_bytes = 0;
-    for item in manifest.items_from(cursor.offset)? {
+    for item in items {
         let item = item?;
         if found.wants.len() == lane.wants() {
             return Ok(());
         }
         cursor.offset += 1;
-        if !lane.takes(&item) {
-            continue;
-        }
+        let is_now = |item: &Item| lane.takes(item) && policy.item_priority(&summary.key, &item.path) == Some(priority);
+        let Some(item) = item.filter(is_now) else { continue };
         let info = library.store().info(&item.id)?;
         if summary.mine && !info.as_ref().is_some_and(|info| is_rotten(info.state)) {
             continue;
@@ -154,8 +164,15 @@ fn scan_collection(
                 place(library, summary, &item, &info.paths)?;
             }
         } else if notes.is_unwanted(&item.path) {
-        } else if !summary.mine && !follower.policy().has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
-            cursor.is_full = true;
+        } else if !summary.mine && !policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
+            if cursor.full.insert(summary.key) {
+                let max = policy.max_bytes_per_publisher;
+                let text = format!(
+                    "{:?} is not mirrored in full: of its publisher's collections {max} bytes are kept (mirror.max_bytes_per_publisher)",
+                    summary.name
+                );
+                follower.notices.put(&about(&summary.key, lane), NoticeLevel::Warning, text);
+            }
         } else if let Some(full) = find_room(library, library.store().room_for(&item.id, item.size)?, cursor)? {
             // Others may be smaller.
             found.full = Some(full);
@@ -169,17 +186,32 @@ fn scan_collection(
             found.again = true;
         }
     }
-    if cursor.is_full {
-        let max = follower.policy().max_bytes_per_publisher;
-        let text = format!(
-            "{:?} is not mirrored in full: of its publisher's collections {max} bytes are kept (mirror.max_bytes_per_publisher)",
-            summary.name
-        );
-        follower.notices.put(&about, NoticeLevel::Warning, text);
-    } else {
-        follower.notices.clear(&about);
-    }
     Ok(())
+}
+
+/// Items of a collection, as far as they are listed.
+type Listed<'a> = Box<dyn Iterator<Item = Result<Option<Item>, ManifestError>> + 'a>;
+
+/// The items of a collection among which are all of a priority, from this number on; none where there are no such. An item
+/// that was named and is listed no more is none.
+fn items<'a>(
+    follower: &Follower,
+    policy: &'a Policy,
+    key: &'a CollectionKey,
+    priority: Priority,
+    offset: u64,
+) -> Result<Option<Listed<'a>>, LibraryError> {
+    let is_all = policy.priority(key) == priority;
+    if !is_all && policy.named(key).next().is_none() {
+        return Ok(None);
+    }
+    let Some(mut manifest) = follower.library.manifest(key)? else { return Ok(None) };
+    Ok(Some(if is_all {
+        Box::new(manifest.items_from(offset)?.map(|item| item.map(Some)))
+    } else {
+        let named = policy.named(key).skip(usize::try_from(offset).unwrap_or(usize::MAX));
+        Box::new(named.map(move |path| manifest.item(path)))
+    }))
 }
 
 /// None if others are at it.

@@ -1,7 +1,10 @@
 //! Collections that go from node to node, and what changes in them.
 
 use super::*;
-use crate::transfer::Rates;
+use crate::{
+    content::CollectionKey,
+    transfer::{Priority, Rates},
+};
 
 /// Follows several peers while it lives.
 struct Several {
@@ -166,6 +169,55 @@ fn equal_names_get_folders_of_their_own() {
     two.stop();
     let c = c.restart();
     assert_eq!(c.library.collections().into_iter().map(|it| it.folder).collect::<Vec<_>>(), folders);
+}
+
+#[test]
+fn what_matters_most_is_looked_for_first() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let key = a.add(&library_of(a.folder.path(), &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")]));
+    let other = a.add(&folder(a.folder.path(), "Other", &[("x", "6"), ("y", "7")])).collection.key;
+    let key = key.collection.key;
+    let wish = |is_held_back, priority| Wish { is_held_back, priority };
+    let by = |collections, items: &[(&CollectionKey, &str, Wish)]| {
+        let mut wishes = Wishes { collections, ..Wishes::default() };
+        for (key, path, wish) in items {
+            wishes.items.entry(**key).or_default().insert((*path).to_owned(), *wish);
+        }
+        Policy { wishes, ..policy() }
+    };
+    // Nothing comes at first but what is listed.
+    let not = wish(true, Priority::Normal);
+    let all = ["a", "b", "c", "d", "e"].map(|path| (&key, path, not));
+    let none = [&all[..], &[(&other, "x", not), (&other, "y", not)]].concat();
+    let following = b.follow_by(by(BTreeMap::new(), &none), Link::to(&a));
+    until("B knows both", || b.mirror("Books").is_some() && b.mirror("Other").is_some());
+    let items = [
+        (&key, "d", wish(false, Priority::High)),
+        (&key, "b", wish(false, Priority::Low)),
+        (&key, "c", not),
+        (&key, "gone", wish(false, Priority::High)),
+        (&other, "y", wish(false, Priority::Normal)),
+    ];
+    let follower = Arc::clone(&following.follower);
+    following.stop();
+    follower.set_policy(by([(other, wish(false, Priority::High))].into(), &items));
+    let (mut cursor, mut order) = (scan::Cursor::default(), Vec::new());
+    loop {
+        let found = scan::scan(&follower, &[key, other], scan::Lane::Small, &mut cursor).unwrap();
+        let Some(collection) = found.collection else { break };
+        let paths = found.wants.iter().map(|want| want.item.path.to_string());
+        order.push((found.priority, collection.name, Vec::from_iter(paths)));
+    }
+    let group = |priority, name: &str, paths: &[&str]| {
+        (priority, name.to_owned(), Vec::from_iter(paths.iter().map(|path| (*path).to_owned())))
+    };
+    let expected = [
+        group(Priority::High, "Books", &["d"]),
+        group(Priority::High, "Other", &["x", "y"]),
+        group(Priority::Normal, "Books", &["a", "e"]),
+        group(Priority::Low, "Books", &["b"]),
+    ];
+    assert_eq!(order, expected);
 }
 
 #[test]
