@@ -1,7 +1,7 @@
 //! Disks that are full or damaged, files that were edited, transfers that were stopped.
 
 use super::*;
-use crate::store::Options;
+use crate::{limits::transfer::BUSY_RETRY_MS, store::Options, transfer::Paused};
 
 #[test]
 fn an_edited_mirror_file_is_set_aside() {
@@ -136,6 +136,23 @@ fn what_a_slow_peer_has_is_taken_from_another() {
     assert!(quick.blobs.load(Relaxed) > 2_000_000);
     drop(task);
     slow.stop();
+}
+
+#[test]
+fn a_peer_that_says_it_is_busy_is_believed() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    a.add(&library_of(a.folder.path(), &[("a", "1"), ("film", &*"x".repeat(LARGE))]));
+    let link = Link::to(&a);
+    link.uploads.set_paused(Paused { all: true, ..Paused::default() });
+    let begun = crate::clock::now();
+    let following = b.follow(link);
+    until("it is asked", || following.link.blobs.load(Relaxed) > 0);
+    following.link.uploads.set_paused(Paused::default());
+    until("B has it all", || b.is_whole("Books", 1));
+    let pause = Duration::from_millis(u64::from(BUSY_RETRY_MS));
+    assert!(begun.elapsed() >= pause, "it was asked again after {:?}", begun.elapsed());
+    assert_eq!(following.follower.deeds().take()[&a.library.node_id()].timeouts, 0, "nothing is held against it");
+    following.stop();
 }
 
 #[test]
