@@ -183,6 +183,7 @@ fn a_hundred_titles_a_page() {
 fn status_for_people_and_programs() {
     let transfer = TransferStatus {
         collection: "<b>Videos".to_owned(),
+        folder: "Videos".to_owned(),
         peer: "12D3KooWabcdefgh".to_owned(),
         item: None,
         items_done: 1,
@@ -190,8 +191,18 @@ fn status_for_people_and_programs() {
         bytes_done: 250,
         bytes_total: 1000,
         rate_bytes_s: 10,
-        remaining_s: Some(75),
+        total_rate_bytes_s: 30,
+        sources: 2,
+        remaining_s: Some(25),
         ..TransferStatus::default()
+    };
+    let other = TransferStatus { peer: "12D3KooWijklmnop".to_owned(), rate_bytes_s: 20, ..transfer.clone() };
+    let books = TransferStatus {
+        collection: "Books".to_owned(),
+        folder: "Books".to_owned(),
+        bytes_total: 3000,
+        total_rate_bytes_s: 40,
+        ..transfer.clone()
     };
     let waiting = TransferStatus {
         collection: "Maps".to_owned(),
@@ -199,9 +210,16 @@ fn status_for_people_and_programs() {
         state: TransferState::Paused,
         ..TransferStatus::default()
     };
-    let controls = ControlStatus { collections: vec![waiting], download_rate: 500_000, ..ControlStatus::default() };
+    let item = TransferStatus { path: Some("north.zim".to_owned()), items_total: 1, ..waiting.clone() };
+    let controls = ControlStatus {
+        collections: vec![waiting],
+        items: vec![item],
+        download_rate: 500_000,
+        ..ControlStatus::default()
+    };
     let notice = Notice { level: NoticeLevel::Warning, text: "The disk is full.".to_owned() };
-    let status = NodeStatus { transfers: vec![transfer], controls, notices: vec![notice], ..NodeStatus::default() };
+    let transfers = vec![transfer, other, books];
+    let status = NodeStatus { transfers, controls, notices: vec![notice], ..NodeStatus::default() };
     let site = start(&[], status.clone());
     let page = site.get("/status").text().to_owned();
     assert!(page.contains("http-equiv=\"refresh\"") && page.contains("<svg"), "{page}");
@@ -210,7 +228,22 @@ fn status_for_people_and_programs() {
         page.contains("Maps</bdi></strong> – paused, 0 of 7 titles") && page.contains("At most 500 kB are fetched"),
         "{page}"
     );
+    for part in [
+        "250 bytes of 1.0 kB · 30 bytes/s from 2 nodes · 25 s left",
+        "…ijklmnop</code> · 20 bytes/s",
+        "In all</strong> – 500 bytes of 4.0 kB · 70 bytes/s from 2 nodes · 50 s left",
+        "Maps</bdi>/<bdi>north.zim</bdi></strong> – paused, 0 of 1 title are here",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
     assert!(!site.get("/").text().contains("http-equiv=\"refresh\""));
+    let metrics = site.get("/metrics");
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(
+        metrics.text().contains("\nallibrary_collection_rate_bytes{collection=\"Videos\"} 30\n"),
+        "{}",
+        metrics.text()
+    );
     let json = site.get("/status.json");
     assert_eq!(json.header("content-type"), Some("application/json"));
     assert_eq!(serde_json::from_slice::<NodeStatus>(&json.body).unwrap(), status);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::Config,
     node::control::{Reply, Request},
-    status::{NodeStatus, NoticeLevel, PeerState, ScrubState, ScrubStatus, SystemStatus, TransferStatus},
+    status::{NodeStatus, NoticeLevel, PeerState, Progress, ScrubState, ScrubStatus, SystemStatus, TransferStatus},
 };
 
 /// Show what the running node does
@@ -64,8 +64,8 @@ fn print(status: &NodeStatus, out: &mut Out) -> Result<(), Failure> {
     for (at, line) in system.iter().enumerate() {
         out.line(format_args!("{}{line}", if at == 0 { "Machine     " } else { "            " }))?;
     }
-    for transfer in &status.transfers {
-        out.text(format_args!("Copying     {}", transfer_line(transfer)))?;
+    for (one, progress) in Progress::by_collection(&status.transfers) {
+        out.text(format_args!("Copying     {}", transfer_line(one, &progress)))?;
     }
     for notice in &status.notices {
         let level = match notice.level {
@@ -125,20 +125,28 @@ fn system_lines(system: &SystemStatus) -> Vec<String> {
     lines
 }
 
-/// A transfer in a line.
-pub(super) fn transfer_line(transfer: &TransferStatus) -> String {
-    let percent = transfer.bytes_done.saturating_mul(100).checked_div(transfer.bytes_total).unwrap_or(100);
-    let mut line = format!(
-        "{}: {percent} %, {} of {} files, {} of {}, {}/s",
-        transfer.collection,
-        transfer.items_done,
-        transfer.items_total,
-        size(transfer.bytes_done),
-        size(transfer.bytes_total),
-        size(transfer.rate_bytes_s),
-    );
-    if let Some(seconds) = transfer.remaining_s {
-        line.push_str(&format!(", {} left", duration(seconds)));
+/// How far a collection is, of which this is one of the transfers.
+pub(super) fn transfer_line(one: &TransferStatus, progress: &Progress) -> String {
+    format!(
+        "{}: {} %, {} of {} files, {} of {}, {}",
+        one.collection,
+        progress.percent(),
+        one.items_done,
+        one.items_total,
+        size(progress.bytes_done),
+        size(progress.bytes_total),
+        speed(progress),
+    )
+}
+
+/// How fast it comes.
+pub(super) fn speed(progress: &Progress) -> String {
+    let mut text = format!("{}/s", size(progress.rate_bytes_s));
+    if progress.sources > 1 {
+        text.push_str(&format!(" from {}", count(progress.sources, "node")));
     }
-    line
+    if let Some(seconds) = progress.remaining_s {
+        text.push_str(&format!(", {} left", duration(seconds)));
+    }
+    text
 }

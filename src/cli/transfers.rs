@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::MultiProgress;
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::Config,
     node::control::{Reply, Request, TransferChange},
-    status::{NodeStatus, TransferPriority, TransferState, TransferStatus},
+    status::{NodeStatus, PeerPriority, Progress, TrafficStatus, TransferPriority, TransferState, TransferStatus},
 };
 
 /// Between two looks at the node.
@@ -36,42 +36,42 @@ enum What {
     Pause(Named),
     /// Go on with what was paused or cancelled; without a name, with all that was paused
     Resume(Named),
-    /// Copy nothing more of these collections until they are resumed, and delete what has come of files that are not complete
-    Cancel(Collections),
-    /// Say which collections come before others
+    /// Copy nothing more of these until they are resumed, and delete what has come of files that are not complete
+    Cancel(Wanted),
+    /// Say what comes before others
     Priority(Ranked),
 }
 
 #[derive(Args)]
 struct Named {
-    /// Collections as `ls` names them, and peer ids; everything if none is named
-    #[arg(value_name = "COLLECTION|PEER")]
+    /// Collections as `ls` names them, files of them, and peer ids; everything if none is named
+    #[arg(value_name = "COLLECTION[/PATH]|PEER")]
     names: Vec<String>,
 }
 
 #[derive(Args)]
-struct Collections {
-    /// Collections as `ls` names them
-    #[arg(required = true, value_name = "COLLECTION")]
+struct Wanted {
+    /// Collections as `ls` names them, and files of them
+    #[arg(required = true, value_name = "COLLECTION[/PATH]")]
     names: Vec<String>,
 }
 
 #[derive(Args)]
 struct Ranked {
-    /// A collection as `ls` names it
-    #[arg(value_name = "COLLECTION")]
+    /// A collection as `ls` names it, a file of one, or a peer id
+    #[arg(value_name = "COLLECTION[/PATH]|PEER")]
     name: String,
-    /// Where it stands among those that are copied
+    /// Where it stands among others
     rank: Rank,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Rank {
-    /// Before others, and with more of a limited rate
+    /// Before others, and with more of a limited rate; a peer gets more of it, and of the upload slots
     High,
-    /// As it comes
+    /// As it comes; a file as its collection does
     Normal,
-    /// After others, and with less of a limited rate
+    /// After others, and with less of a limited rate; a peer gets less of it, and of the upload slots
     Low,
 }
 
@@ -106,9 +106,9 @@ fn said(change: TransferChange, names: &[String]) -> String {
         TransferChange::Pause => format!("{what}: paused, until: allibrary transfers resume"),
         TransferChange::Resume => format!("{what}: resumed"),
         TransferChange::Cancel => format!("{what}: cancelled, until: allibrary transfers resume"),
-        TransferChange::High => format!("{what}: copied before others"),
-        TransferChange::Normal => format!("{what}: copied as it comes"),
-        TransferChange::Low => format!("{what}: copied after others"),
+        TransferChange::High => format!("{what}: before others"),
+        TransferChange::Normal => format!("{what}: as it comes"),
+        TransferChange::Low => format!("{what}: after others"),
     }
 }
 
@@ -119,7 +119,7 @@ fn watch(config: &Config, out: &mut Out) -> Result<(), Failure> {
     loop {
         let status = status::ask(config)?;
         if out.is_json() {
-            out.object(&Progress::of(&status.transfers))?;
+            out.object(&Shown::of(&status))?;
         } else {
             for line in watch.look(&status) {
                 bars.suspend(|| out.line(printable(&line)))?;
@@ -130,39 +130,28 @@ fn watch(config: &Config, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// How far all is that is being copied.
-#[derive(Debug, PartialEq, Serialize)]
-struct Progress<'a> {
+#[derive(Serialize)]
+struct Shown<'a> {
     event: &'static str,
-    /// Of the collections that are being copied: bytes that are here, of `bytes_total`.
-    bytes_done: u64,
-    bytes_total: u64,
-    rate_bytes_s: u64,
-    remaining_s: Option<u64>,
+    #[serde(flatten)]
+    all: Progress,
+    traffic: &'a TrafficStatus,
     transfers: &'a [TransferStatus],
 }
 
-impl<'a> Progress<'a> {
-    fn of(transfers: &'a [TransferStatus]) -> Self {
-        let collections: BTreeMap<_, _> = transfers.iter().map(|it| (&it.folder, it)).collect();
-        let sum = |of: fn(&TransferStatus) -> u64| collections.values().map(|it| of(it)).sum();
-        let (done, total, rate): (u64, u64, u64) =
-            (sum(|it| it.bytes_done), sum(|it| it.bytes_total), sum(|it| it.total_rate_bytes_s));
-        Self {
-            event: "progress",
-            bytes_done: done,
-            bytes_total: total,
-            rate_bytes_s: rate,
-            remaining_s: (rate > 0).then(|| total.saturating_sub(done).div_ceil(rate)),
-            transfers,
-        }
+impl<'a> Shown<'a> {
+    fn of(status: &'a NodeStatus) -> Self {
+        let NodeStatus { transfers, traffic, .. } = status;
+        Self { event: "progress", all: Progress::of(transfers), traffic, transfers }
     }
 }
 
 fn list(config: &Config, out: &mut Out) -> Result<(), Failure> {
     let NodeStatus { transfers, controls, .. } = status::ask(config)?;
-    let mut all = transfers.iter().chain(&controls.collections);
+    let mut all = transfers.iter().chain(&controls.collections).chain(&controls.items).peekable();
     if out.is_json() {
-        return all.try_for_each(|transfer| out.object(transfer));
+        all.try_for_each(|transfer| out.object(transfer))?;
+        return controls.peer_priorities.iter().try_for_each(|peer| out.object(peer));
     }
     if controls.paused {
         out.line("Everything is paused, until: allibrary transfers resume")?;
@@ -178,13 +167,34 @@ fn list(config: &Config, out: &mut Out) -> Result<(), Failure> {
     for peer in &controls.paused_peers {
         out.line(format_args!("Peer {peer} is paused."))?;
     }
-    if transfers.is_empty() && controls.collections.is_empty() {
+    for PeerPriority { peer, priority } in &controls.peer_priorities {
+        out.line(format_args!("Peer {peer} has {} priority.", word(*priority)))?;
+    }
+    if all.peek().is_none() {
         return out.line("Nothing is being copied.");
     }
     let headings = ["STATE", "PRIORITY", "DONE", "HERE", "SIZE", "FILES", "RATE", "LEFT", "FROM", "COLLECTION"];
     let mut table = Table::new(&headings, &[2, 3, 4, 5, 6, 7]);
     all.for_each(|transfer| table.row(row(transfer)));
-    table.print(out)
+    table.print(out)?;
+    match Progress::of(&transfers) {
+        // Else the table has said it.
+        all if transfers.len() > 1 => out.line(format_args!("In all {}", amounts(&all))),
+        _ => Ok(()),
+    }
+}
+
+fn amounts(all: &Progress) -> String {
+    let (done, total) = (size(all.bytes_done), size(all.bytes_total));
+    format!("{} %, {done} of {total}, {}", all.percent(), status::speed(all))
+}
+
+fn word(priority: TransferPriority) -> &'static str {
+    match priority {
+        TransferPriority::Low => "low",
+        TransferPriority::Normal => "normal",
+        TransferPriority::High => "high",
+    }
 }
 
 fn row(transfer: &TransferStatus) -> [String; 10] {
@@ -196,15 +206,10 @@ fn row(transfer: &TransferStatus) -> [String; 10] {
         TransferState::Paused => "paused",
         TransferState::Cancelled => "cancelled",
     };
-    let priority = match transfer.priority {
-        TransferPriority::Low => "low",
-        TransferPriority::Normal => "normal",
-        TransferPriority::High => "high",
-    };
     let percent = transfer.bytes_done.saturating_mul(100).checked_div(transfer.bytes_total).unwrap_or(100);
     [
         state.to_owned(),
-        priority.to_owned(),
+        word(transfer.priority).to_owned(),
         format!("{percent} %"),
         size(transfer.bytes_done),
         size(transfer.bytes_total),
@@ -212,7 +217,10 @@ fn row(transfer: &TransferStatus) -> [String; 10] {
         if_under_way(Some(format!("{}/s", size(transfer.rate_bytes_s)))),
         if_under_way(transfer.remaining_s.map(duration)),
         if_under_way(Some(transfer.peer.clone())),
-        transfer.folder.clone(),
+        match &transfer.path {
+            Some(path) => format!("{}/{path}", transfer.folder),
+            None => transfer.folder.clone(),
+        },
     ]
 }
 
@@ -243,29 +251,32 @@ mod tests {
             row(&under_way),
             ["copying", "high", "25 %", "250 B", "1.0 kB", "0/3", "10 B/s", "1 min", "A", "Books"]
         );
+        let item = TransferStatus { path: Some("a/b.pdf".into()), ..TransferStatus::default() };
+        assert_eq!(row(&TransferStatus { folder: "Books".into(), ..item })[9], "Books/a/b.pdf");
     }
 
     #[test]
-    fn what_comes_from_several_peers_counts_once_in_all() {
-        let from = |peer: &str, folder: &str| TransferStatus {
-            peer: peer.into(),
-            folder: folder.into(),
-            bytes_done: 250,
-            bytes_total: 1000,
-            rate_bytes_s: 5,
-            total_rate_bytes_s: 10,
-            ..TransferStatus::default()
+    fn all_is_summed_up() {
+        let status = NodeStatus {
+            transfers: vec![TransferStatus { bytes_total: 10, sources: 1, ..TransferStatus::default() }],
+            ..NodeStatus::default()
         };
-        let transfers = [from("A", "Books"), from("B", "Books"), from("A", "Films")];
-        let all = Progress::of(&transfers);
-        assert_eq!((all.bytes_done, all.bytes_total, all.rate_bytes_s), (500, 2000, 20));
-        assert_eq!(all.remaining_s, Some(75));
-        assert_eq!(Progress::of(&[]).remaining_s, None);
+        let json = serde_json::to_value(Shown::of(&status)).unwrap();
+        assert_eq!((&json["event"], &json["bytes_total"]), (&"progress".into(), &10.into()));
+        let all = Progress {
+            collections: 2,
+            bytes_done: 500,
+            bytes_total: 2000,
+            rate_bytes_s: 20,
+            remaining_s: Some(75),
+            sources: 2,
+        };
+        assert_eq!(amounts(&all), "25 %, 500 B of 2.0 kB, 20 B/s from 2 nodes, 1 min left");
     }
 
     #[test]
     fn what_was_changed_is_said_in_words() {
         assert_eq!(said(TransferChange::Pause, &[]), "everything: paused, until: allibrary transfers resume");
-        assert_eq!(said(TransferChange::Low, &["a".into(), "b".into()]), "a, b: copied after others");
+        assert_eq!(said(TransferChange::Low, &["a".into(), "b".into()]), "a, b: after others");
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     content::CollectionKey,
     library::{Entry, Summary},
     limits::kiosk::{ITEMS_PER_PAGE, QUERY_BYTES},
+    status::metrics,
 };
 
 /// Pages load their style, pictures and films from this node, and nothing else.
@@ -44,6 +45,7 @@ enum Route {
     Folder,
     Status,
     StatusJson,
+    Metrics,
     Fixed { content_type: &'static str, cache: &'static str, bytes: &'static [u8] },
 }
 
@@ -60,6 +62,7 @@ static ROUTES: LazyLock<Router<Route>> = LazyLock::new(|| {
         ("/c/{folder}/{*path}", Route::Content),
         ("/status", Route::Status),
         ("/status.json", Route::StatusJson),
+        ("/metrics", Route::Metrics),
         ("/health", fixed("text/plain", "no-store", b"ok\n")),
         ("/robots.txt", fixed("text/plain", "max-age=86400", b"User-agent: *\nDisallow: /\n")),
         ("/favicon.ico", fixed("image/x-icon", "max-age=86400", include_bytes!("favicon.ico"))),
@@ -139,6 +142,10 @@ fn respond(site: &Site, request: &Parts, local: SocketAddr) -> Result<Response<B
         Route::StatusJson => {
             let json = serde_json::to_vec(&(site.status)()).map_err(internal)?;
             Ok(plain("application/json", "no-store", Bytes::from(json)))
+        }
+        // Whoever reads this may read all of the status: it tells nothing that is not on the status page.
+        Route::Metrics => {
+            Ok(plain("text/plain; version=0.0.4; charset=utf-8", "no-store", Bytes::from(metrics(&(site.status)()))))
         }
         Route::Fixed { content_type, cache, bytes } => Ok(plain(content_type, cache, Bytes::from_static(bytes))),
     }

@@ -28,7 +28,7 @@ use crate::{
     content::NodeId,
     library::{Library, follow::Follower},
     limits::transfer::{SLOT_BYTES_S, UPLOAD_SLOTS},
-    status::{ControlStatus, Finding, NodeStatus, PeerStatus, StoreStatus},
+    status::{ControlStatus, Finding, NodeStatus, PeerStatus, StoreStatus, TrafficStatus},
     transfer::{Rates, Uploads},
 };
 
@@ -241,6 +241,7 @@ impl State {
             peers: self.peering.peers(),
             transfers,
             controls,
+            traffic: self.traffic(),
             store: StoreStatus {
                 collections: self.library.collections().len() as u64,
                 blobs: totals.blobs,
@@ -253,6 +254,18 @@ impl State {
             scrub: self.scrub.status(totals.bytes),
             notices,
             ..NodeStatus::default()
+        }
+    }
+
+    fn traffic(&self) -> TrafficStatus {
+        let [slots, sending, waiting] = self.uploads.counts().map(|count| count as u64);
+        TrafficStatus {
+            fetched_bytes: self.follower.deeds().verified_bytes(),
+            sent_bytes: self.uploads.sent_bytes(),
+            sending,
+            slots,
+            waiting,
+            reading: self.follower.reads() as u64,
         }
     }
 

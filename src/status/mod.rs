@@ -2,9 +2,13 @@
 //!
 //! It may use the ground alone. The types are the `--json` output of the program: fields are only ever added.
 
+mod metrics;
 mod transfer;
 
-pub use transfer::{ControlStatus, PeerPriority, TransferPriority, TransferState, TransferStatus};
+pub use metrics::metrics;
+pub use transfer::{
+    ControlStatus, PeerPriority, Progress, TrafficStatus, TransferPriority, TransferState, TransferStatus,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +32,9 @@ pub struct NodeStatus {
     /// What of them waits, and why.
     #[serde(default)]
     pub controls: ControlStatus,
+    /// What passes between this node and others in all.
+    #[serde(default)]
+    pub traffic: TrafficStatus,
     /// What the node keeps.
     pub store: StoreStatus,
     /// Checking of what it keeps.

@@ -112,6 +112,11 @@ impl Slots {
         self.priorities.get(peer).copied().unwrap_or_default()
     }
 
+    /// How many there are, how many are taken, and how many streams wait for one.
+    pub fn counts(&self) -> [usize; 3] {
+        [self.count, self.taken(), self.line.len()]
+    }
+
     /// Takes a slot, or a place in the line.
     pub fn take(&mut self, client: Client) -> Turn {
         if self.paused.is(&client.peer) || self.line.len() >= SLOT_QUEUE {

@@ -166,6 +166,11 @@ impl Uploads {
         self.shared.sent_bytes.load(Relaxed)
     }
 
+    /// How many slots there are, how many are taken, and how many streams wait for one.
+    pub fn counts(&self) -> [usize; 3] {
+        self.shared.look(|queue| queue.slots.counts())
+    }
+
     pub(super) fn count_sent(&self, bytes: u64) {
         self.shared.sent_bytes.fetch_add(bytes, Relaxed);
     }

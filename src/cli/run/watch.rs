@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::{
-    out::{count, duration, printable, size},
-    status::transfer_line,
+    out::{count, printable, size},
+    status::{speed, transfer_line},
 };
-use crate::status::{NodeStatus, NoticeLevel, PeerState, TransferStatus};
+use crate::status::{NodeStatus, NoticeLevel, PeerState, Progress, TransferStatus};
 
 /// What was seen at the last look.
 pub(in crate::cli) struct Watch<'a> {
@@ -17,7 +17,12 @@ pub(in crate::cli) struct Watch<'a> {
     draws: bool,
     connected: BTreeSet<String>,
     has_met_anyone: bool,
-    transfers: BTreeMap<(String, String), Copy>,
+    /// Which collections came from whom.
+    transfers: BTreeSet<(String, String)>,
+    /// How far collections are, by their folders.
+    copies: BTreeMap<String, Copy>,
+    /// How far all of them are, if there are several.
+    all: Option<ProgressBar>,
     notices: BTreeSet<String>,
     /// What the library held at the last look, and when it was told last; none before the first look.
     held: Option<Held>,
@@ -27,8 +32,8 @@ pub(in crate::cli) struct Watch<'a> {
 /// Collections, blobs, and their bytes.
 type Held = (u64, u64, u64);
 
+#[derive(Default)]
 struct Copy {
-    last: TransferStatus,
     bar: Option<ProgressBar>,
     told_tenths: u64,
 }
@@ -43,7 +48,9 @@ impl<'a> Watch<'a> {
             draws,
             connected: BTreeSet::new(),
             has_met_anyone: false,
-            transfers: BTreeMap::new(),
+            transfers: BTreeSet::new(),
+            copies: BTreeMap::new(),
+            all: None,
             notices: BTreeSet::new(),
             held: None,
             told_held: None,
@@ -105,40 +112,57 @@ impl<'a> Watch<'a> {
 
     fn look_at_transfers(&mut self, status: &NodeStatus) -> Vec<String> {
         let mut lines = Vec::new();
-        let mut before = std::mem::take(&mut self.transfers);
+        let mut now = BTreeSet::new();
         for transfer in &status.transfers {
             let key = (transfer.collection.clone(), transfer.peer.clone());
-            let mut copy = before.remove(&key).unwrap_or_else(|| {
+            if !self.transfers.contains(&key) && now.insert(key.clone()) {
                 let what = (count(transfer.items_total, "file"), size(transfer.bytes_total));
                 lines.push(format!("Copying {} from {}: {}, {}", transfer.collection, transfer.peer, what.0, what.1));
-                Copy { last: transfer.clone(), bar: self.draws.then(|| self.bars.add(bar())), told_tenths: 0 }
-            });
-            copy.last = transfer.clone();
-            match &copy.bar {
-                Some(bar) => draw(bar, transfer),
-                None => lines.extend(copy.tell()),
             }
-            self.transfers.insert(key, copy);
+            now.insert(key);
         }
-        for copy in before.into_values() {
-            if let Some(bar) = copy.bar {
-                bar.finish_and_clear();
-                self.bars.remove(&bar);
-            }
-            // The last bytes may have come after the last look.
-            lines.push(format!("Done copying {} from {}", copy.last.collection, copy.last.peer));
-        }
+        self.look_at_copies(&status.transfers, &mut lines);
+        // The last bytes may have come after the last look.
+        let done = self.transfers.difference(&now);
+        lines.extend(done.map(|(collection, peer)| format!("Done copying {collection} from {peer}")));
+        self.transfers = now;
         lines
+    }
+
+    fn look_at_copies(&mut self, transfers: &[TransferStatus], lines: &mut Vec<String>) {
+        let mut before = std::mem::take(&mut self.copies);
+        let collections = Progress::by_collection(transfers);
+        for (one, progress) in &collections {
+            let mut copy = before.remove(&one.folder).unwrap_or_default();
+            if self.draws {
+                let bar = copy.bar.get_or_insert_with(|| self.bars.insert(0, bar()));
+                draw(bar, &format!("{}: {} of {} files", one.collection, one.items_done, one.items_total), progress);
+            } else if copy.is_news(progress) {
+                lines.push(transfer_line(one, progress));
+            }
+            self.copies.insert(one.folder.clone(), copy);
+        }
+        let mut over: Vec<_> = before.into_values().filter_map(|copy| copy.bar).collect();
+        if self.draws && collections.len() > 1 {
+            let bar = self.all.get_or_insert_with(|| self.bars.add(bar()));
+            draw(bar, &format!("{} collections", collections.len()), &Progress::of(transfers));
+        } else {
+            over.extend(self.all.take());
+        }
+        for bar in over {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
     }
 }
 
 impl Copy {
-    /// A line at every tenth, for logs.
-    fn tell(&mut self) -> Option<String> {
-        let tenths = self.last.bytes_done.saturating_mul(10).checked_div(self.last.bytes_total).unwrap_or(0);
-        let is_new = tenths > self.told_tenths;
+    /// Whether another tenth is here: in logs there is a line for each.
+    fn is_news(&mut self, progress: &Progress) -> bool {
+        let tenths = progress.bytes_done.saturating_mul(10).checked_div(progress.bytes_total).unwrap_or(0);
+        let is_news = tenths > self.told_tenths;
         self.told_tenths = self.told_tenths.max(tenths);
-        is_new.then(|| transfer_line(&self.last))
+        is_news
     }
 }
 
@@ -147,13 +171,10 @@ fn bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style.progress_chars("█▌░"))
 }
 
-fn draw(bar: &ProgressBar, transfer: &TransferStatus) {
-    let TransferStatus { collection, items_done, items_total, rate_bytes_s, .. } = transfer;
-    let left = transfer.remaining_s.map(|seconds| format!(", {} left", duration(seconds))).unwrap_or_default();
-    let rate = size(*rate_bytes_s);
-    bar.set_message(printable(&format!("{collection}: {items_done} of {items_total} files, {rate}/s{left}")));
-    bar.set_length(transfer.bytes_total);
-    bar.set_position(transfer.bytes_done);
+fn draw(bar: &ProgressBar, what: &str, progress: &Progress) {
+    bar.set_message(printable(&format!("{what}, {}", speed(progress))));
+    bar.set_length(progress.bytes_total);
+    bar.set_position(progress.bytes_done);
 }
 
 #[cfg(test)]
@@ -184,8 +205,27 @@ mod tests {
             bytes_done,
             bytes_total: 1000,
             rate_bytes_s: 10,
+            total_rate_bytes_s: 10,
+            folder: "Books".into(),
             ..TransferStatus::default()
         }
+    }
+
+    #[test]
+    fn there_is_a_bar_for_each_collection_and_one_for_all() {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let mut watch = Watch::new(&bars, true);
+        let films = TransferStatus { folder: "Films".into(), peer: "B".into(), ..transfer(750) };
+        let from_b = TransferStatus { peer: "B".into(), ..transfer(250) };
+        let mut status = NodeStatus { transfers: vec![transfer(250), from_b, films], ..NodeStatus::default() };
+        watch.look(&status);
+        let at = |bar: &ProgressBar| (bar.position(), bar.length());
+        let each = watch.copies.values().map(|copy| at(copy.bar.as_ref().unwrap()));
+        assert_eq!(Vec::from_iter(each), [(250, Some(1000)), (750, Some(1000))]);
+        assert_eq!(watch.all.as_ref().map(at), Some((1000, Some(2000))));
+        status.transfers.truncate(2);
+        watch.look(&status);
+        assert!(watch.all.is_none() && watch.copies.len() == 1);
     }
 
     #[test]
@@ -207,9 +247,18 @@ mod tests {
         assert!(watch.has_met_anyone());
 
         status.transfers = vec![transfer(250)];
-        assert_eq!(watch.look(&status), ["Books: 25 %, 0 of 3 files, 250 B of 1.0 kB, 10 B/s"]);
+        assert_eq!(watch.look(&status), ["Books: 25 %, 0 of 3 files, 250 B of 1.0 kB, 10 B/s, 1 min left"]);
         status.transfers = vec![transfer(299)];
         assert_eq!(watch.look(&status), [""; 0]);
+
+        // What two bring is told once.
+        status.transfers.push(TransferStatus { peer: "B".into(), ..transfer(500) });
+        status.transfers[0] = transfer(500);
+        let told = watch.look(&status);
+        assert_eq!(told[0], "Copying Books from B: 3 files, 1.0 kB");
+        assert_eq!(told[1..], ["Books: 50 %, 0 of 3 files, 500 B of 1.0 kB, 10 B/s from 2 nodes, 50 s left"]);
+        status.transfers.pop();
+        assert_eq!(watch.look(&status), ["Done copying Books from B"]);
 
         status = NodeStatus::default();
         assert_eq!(watch.look(&status), ["Lost A", "Done copying Books from A"]);

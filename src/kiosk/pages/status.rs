@@ -8,8 +8,8 @@ use super::{
     shape::{count, foreign, grouped, size, span},
 };
 use crate::status::{
-    Cause, Finding, NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, ScrubState, ScrubStatus, SystemStatus,
-    TransferState, TransferStatus,
+    Cause, Finding, NodeStatus, Notice, NoticeLevel, PeerState, PeerStatus, Progress, ScrubState, ScrubStatus,
+    SystemStatus, TransferState, TransferStatus,
 };
 
 /// Seconds between two looks at the status.
@@ -24,8 +24,8 @@ pub fn status(site: &str, address: &str, node: &NodeStatus) -> Markup {
         section {
             h2 { "Transfers" }
             @if node.transfers.is_empty() { p.note { "Nothing is being fetched." } }
-            @for one in &node.transfers { (transfer(one)) }
-            @for one in &node.controls.collections { (waiting(one)) }
+            (transfers(&node.transfers))
+            @for one in node.controls.collections.iter().chain(&node.controls.items) { (waiting(one)) }
             @for (what, rate) in [("fetched", node.controls.download_rate), ("sent", node.controls.upload_rate)] {
                 @if rate > 0 { p.note { "At most " (size(rate)) " are " (what) " in a second." } }
             }
@@ -107,7 +107,7 @@ fn notice(notice: &Notice) -> Markup {
     html! { p.notice.(class) role="status" { strong { (word) ": " } (notice.text) } }
 }
 
-/// A collection that waits by the owner's word.
+/// A collection or an item that waits by the owner's word.
 fn waiting(one: &TransferStatus) -> Markup {
     let state = match one.state {
         TransferState::Going => return html! {},
@@ -115,23 +115,40 @@ fn waiting(one: &TransferStatus) -> Markup {
         TransferState::Cancelled => "cancelled",
     };
     let here = (grouped(one.items_done), count(one.items_total, "title"));
-    html! { p { strong { (foreign(&one.collection, "")) } " – " (state) ", " (here.0) " of " (here.1) " are here" } }
+    html! {
+        p {
+            strong { (foreign(&one.collection, "")) @if let Some(path) = &one.path { "/" (foreign(path, "")) } }
+            " – " (state) ", " (here.0) " of " (here.1) " are here"
+        }
+    }
 }
 
-fn transfer(one: &TransferStatus) -> Markup {
-    let percent = one.bytes_done.saturating_mul(100).checked_div(one.bytes_total).unwrap_or(100).min(100);
+/// What is being copied: each collection, with those that it comes from, and then all.
+fn transfers(all: &[TransferStatus]) -> Markup {
+    let collections = Progress::by_collection(all);
     html! {
-        div.transfer {
-            p { strong { (foreign(&one.collection, "")) } " – " (percent) "%" }
-            progress max="100" value=(percent) aria-label=(one.collection) {}
-            p.note {
-                (grouped(one.items_done)) " of " (count(one.items_total, "title")) " · "
-                (size(one.bytes_done)) " of " (size(one.bytes_total)) " · " (size(one.rate_bytes_s)) "/s"
-                @if let Some(seconds) = one.remaining_s { " · " (span(seconds)) " left" }
-                " · from " (end_of(&one.peer))
+        @for (one, progress) in &collections {
+            div.transfer {
+                p { strong { (foreign(&one.collection, "")) } " – " (progress.percent()) "%" }
+                progress max="100" value=(progress.percent()) aria-label=(one.collection) {}
+                p.note { (grouped(one.items_done)) " of " (count(one.items_total, "title")) " · " (amounts(progress)) }
+                @for from in all.iter().filter(|from| from.folder == one.folder) {
+                    p.note {
+                        "from " (end_of(&from.peer)) " · " (size(from.rate_bytes_s)) "/s"
+                        @if let Some(item) = &from.item { " · " (foreign(item, "")) }
+                    }
+                }
             }
-            @if let Some(item) = &one.item { p.note { (foreign(item, "")) } }
         }
+        @if collections.len() > 1 { p { strong { "In all" } " – " (amounts(&Progress::of(all))) } }
+    }
+}
+
+fn amounts(progress: &Progress) -> Markup {
+    html! {
+        (size(progress.bytes_done)) " of " (size(progress.bytes_total)) " · " (size(progress.rate_bytes_s)) "/s"
+        @if progress.sources > 1 { " from " (count(progress.sources, "node")) }
+        @if let Some(seconds) = progress.remaining_s { " · " (span(seconds)) " left" }
     }
 }
 

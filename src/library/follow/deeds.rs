@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use smol::channel::{Receiver, Sender, bounded};
@@ -28,18 +31,26 @@ pub struct Deeds {
     of: Mutex<BTreeMap<NodeId, Deed>>,
     /// Full while there are any.
     any: (Sender<()>, Receiver<()>),
+    /// Of all, since the beginning.
+    verified_bytes: AtomicU64,
 }
 
 impl Default for Deeds {
     fn default() -> Self {
-        Self { of: Mutex::default(), any: bounded(1) }
+        Self { of: Mutex::default(), any: bounded(1), verified_bytes: AtomicU64::new(0) }
     }
 }
 
 impl Deeds {
     /// The peer sent so many bytes that proved right.
     pub fn verified(&self, peer: NodeId, bytes: u64) {
+        self.verified_bytes.fetch_add(bytes, Relaxed);
         self.add(peer, |deed| deed.verified_bytes = deed.verified_bytes.saturating_add(bytes));
+    }
+
+    /// Bytes from all peers that proved right, since the beginning.
+    pub fn verified_bytes(&self) -> u64 {
+        self.verified_bytes.load(Relaxed)
     }
 
     /// The peer sent bytes that proved wrong.
@@ -96,6 +107,7 @@ mod tests {
         smol::block_on(deeds.any());
         let taken = deeds.take();
         assert_eq!(taken.len(), PEERS);
+        assert_eq!(deeds.verified_bytes(), 2 * PEERS as u64 * 15);
         let expected = Deed { verified_bytes: 15, timeouts: 1, ..Deed::default() };
         assert!(taken.values().all(|deed| *deed == expected));
         assert!(deeds.take().is_empty());

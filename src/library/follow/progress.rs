@@ -30,6 +30,8 @@ struct Transfer {
     item: Option<String>,
     /// Bytes of `item` that are here and not yet counted as held.
     partial_bytes: u64,
+    /// What came of all items.
+    verified_bytes: u64,
     rate: Rate,
 }
 
@@ -44,7 +46,8 @@ impl Transfers {
         let mut active = lock(&self.0);
         let number = active.next;
         active.next += 1;
-        let transfer = Transfer { peer, collection, item: None, partial_bytes: 0, rate: Rate::new(now) };
+        let transfer =
+            Transfer { peer, collection, item: None, partial_bytes: 0, verified_bytes: 0, rate: Rate::new(now) };
         active.transfers.insert(number, transfer);
         Handle { number, active: Arc::clone(&self.0) }
     }
@@ -60,6 +63,7 @@ impl Transfers {
             let known = all.iter_mut().find(|(peer, key, _)| (*peer, *key) == (transfer.peer, transfer.collection));
             if let Some((.., status)) = known {
                 status.rate_bytes_s += rate;
+                status.verified_bytes += transfer.verified_bytes;
                 status.item = status.item.take().or_else(|| transfer.item.clone());
             } else if let Some(summary) = summary(&transfer.collection) {
                 let status = TransferStatus {
@@ -71,6 +75,7 @@ impl Transfers {
                     bytes_done: summary.held_bytes,
                     bytes_total: summary.bytes,
                     rate_bytes_s: rate,
+                    verified_bytes: transfer.verified_bytes,
                     folder: summary.folder,
                     id: transfer.collection.id.to_string(),
                     ..TransferStatus::default()
@@ -126,7 +131,10 @@ impl Handle {
 
     /// More bytes arrived.
     pub fn arrived(&self, now: Instant, bytes: u64) {
-        self.change(|transfer| transfer.rate.add(now, bytes));
+        self.change(|transfer| {
+            transfer.verified_bytes += bytes;
+            transfer.rate.add(now, bytes);
+        });
     }
 
     /// So many bytes of a large item are here.
@@ -214,6 +222,7 @@ mod tests {
         let later = now + std::time::Duration::from_secs(1);
         let status = transfers.status(later, |_| Some(summary.clone()));
         assert_eq!(status.len(), 2, "one for each peer");
+        assert_eq!(Vec::from_iter(status.iter().map(|it| it.verified_bytes)), [10_000, 20_000]);
         for of_peer in &status {
             assert_eq!((of_peer.bytes_done, of_peer.sources), (100 + 400 + 50, 2));
             assert_eq!(of_peer.total_rate_bytes_s, status.iter().map(|it| it.rate_bytes_s).sum::<u64>());

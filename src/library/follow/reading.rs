@@ -98,6 +98,11 @@ impl Follower {
         self.reads.connected()
     }
 
+    /// How many files are read that come from elsewhere.
+    pub fn reads(&self) -> usize {
+        self.reads.count()
+    }
+
     /// Asks this, once and for all, how good the connection with a peer is: more is better.
     pub fn set_quality(&self, quality: impl Fn(&NodeId) -> u32 + Send + Sync + 'static) {
         self.reads.set_quality(Box::new(quality));

@@ -109,6 +109,11 @@ impl Reads {
         lock(&self.peers).len()
     }
 
+    /// How many blobs are read.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.open).len()
+    }
+
     /// The connected peers that list a collection.
     pub(super) fn listing(&self, key: &CollectionKey) -> Vec<NodeId> {
         lock(&self.peers).iter().filter(|(_, lists)| lock(lists).contains(key)).map(|(node, _)| *node).collect()
