@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use allibrary::limits::network::STREAM_WINDOW_BYTES;
+use allibrary::limits::{network::STREAM_WINDOW_BYTES, store::CHECKPOINT_BYTES};
 use support::{
     disk::Disk,
     node::{Node, Nodes, Place},
@@ -30,9 +30,13 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(FILE_BYTES)
+    }
+
+    fn of(file_bytes: u64) -> Self {
         let nodes = Nodes::new(3);
         let films = nodes.folder("Films");
-        let (film, bytes) = (films.join("film.webm"), content(FILE_BYTES as usize, 9));
+        let (film, bytes) = (films.join("film.webm"), content(file_bytes as usize, 9));
         fs::write(&film, &bytes).unwrap();
         nodes.place(0).ok(&["add", films.to_str().unwrap()]);
         nodes.lan.hosts[0].run("tc", "qdisc add dev eth0 root tbf rate 200mbit burst 64kb limit 256kb");
@@ -42,8 +46,8 @@ impl Stage {
     /// Waits until more than this part of the film is on the second host, and not all of it.
     fn wait_for_part(&self, mirror: &mut Node, part: f64) {
         let done = |status: &serde_json::Value| status["transfers"][0]["bytes_done"].as_u64().unwrap_or(0);
-        mirror.wait_for("a part of the film", |status| done(status) as f64 > FILE_BYTES as f64 * part);
-        assert!(self.received(1) < FILE_BYTES, "it was all there before");
+        mirror.wait_for("a part of the film", |status| done(status) as f64 > self.bytes.len() as f64 * part);
+        assert!(self.received(1) < self.bytes.len() as u64, "it was all there before");
     }
 
     /// Waits until the film is on the second host, and compares what that took with a transfer that nothing cuts.
@@ -81,6 +85,22 @@ fn a_mirror_that_is_killed() {
     stage.wait_for_part(&mut mirror, 0.3);
     mirror.kill();
     stage.finish(&mut stage.mirror(), AGAIN_BYTES + ON_ITS_WAY_BYTES);
+}
+
+/// What was not made durable by the last checkpoint may be lost, and no more: that is verified from the disk.
+#[test]
+fn a_mirror_whose_power_is_cut() {
+    let stage = Stage::of(3 * CHECKPOINT_BYTES);
+    let (_source, place) = (stage.source().start(&[]), stage.nodes.place(1).with("ALLIBRARY_MIRROR_RESERVE", "16 MiB"));
+    let image = stage.nodes.folder("disk").join("image");
+    let disk = Disk::new(&image, &place.folder.join("node"), 6 * CHECKPOINT_BYTES);
+    let mut mirror = place.start(&["--mirror"]);
+    // Two checkpoints are behind it, or the second is being made.
+    stage.wait_for_part(&mut mirror, 0.75);
+    disk.cut();
+    mirror.kill();
+    disk.restore();
+    stage.finish(&mut place.start(&["--mirror"]), CHECKPOINT_BYTES * 5 / 4 + ON_ITS_WAY_BYTES);
 }
 
 #[test]
