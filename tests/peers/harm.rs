@@ -11,15 +11,20 @@ use std::{
 };
 
 use allibrary::{
+    content::{ContentId, NodeId},
     library::{self, AddRequest, Library},
-    network::{Network, Options, Stream, identity::Keypair, tls::CipherPolicy},
+    limits::{network::SERVED_STREAMS_PER_PEER, wire::PIPELINED_REQUESTS},
+    network::{Network, Options, Started, Stream, identity::Keypair, tls::CipherPolicy},
     peers::Admission,
     status::PeerState,
     store::{self, Store},
     transfer::{self, Uploads},
     wire::{blob, catalogue, read_frame, write_frame},
 };
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::join3};
+use futures::{
+    AsyncReadExt, AsyncWriteExt, StreamExt,
+    future::{join_all, join3},
+};
 use smol::net::unix::UnixStream;
 
 use super::{
@@ -31,6 +36,21 @@ use super::{
     },
     wait_until,
 };
+
+/// Takes part in the network from this host on, as itself.
+fn join_network(host: &Host, keypair: Keypair, address: &str) -> Started {
+    let options = Options {
+        keypair,
+        listen: vec![address.into()],
+        listen_explicit: true,
+        mdns: false,
+        services: Vec::new(),
+        gossip: false,
+        ciphers: CipherPolicy::Auto,
+        admission: Arc::new(Admission::everybody()),
+    };
+    host.thread(|| Network::start(options)).join().unwrap().unwrap()
+}
 
 /// A node that is as it should be, but for the content that it sends.
 struct Liar {
@@ -48,17 +68,7 @@ impl Liar {
         let store = Arc::new(Store::open(&data, store::Options::default()).unwrap());
         let key = ed25519_dalek::SigningKey::from_bytes(&keypair.secret_bytes());
         let library = Arc::new(Library::open(store, &data, key).unwrap());
-        let options = Options {
-            keypair,
-            listen: vec![address.into()],
-            listen_explicit: true,
-            mdns: false,
-            services: Vec::new(),
-            gossip: false,
-            ciphers: CipherPolicy::Auto,
-            admission: Arc::new(Admission::everybody()),
-        };
-        let started = host.thread(|| Network::start(options)).join().unwrap().unwrap();
+        let started = join_network(host, keypair, address);
         let lies = Arc::new(AtomicUsize::new(0));
         let (here, lying) = (library.clone(), lies.clone());
         smol::spawn(async move {
@@ -156,4 +166,62 @@ fn who_sends_corrupt_content_comes_last_then_is_banned_for_a_while() {
     place.ok(&["peers", "pardon", &liar_id]);
     mirror.wait_for_blobs(2);
     mirror.wait_for_peer(&liar_id, "being forgiven", |peer| peer.banned_for_s.is_none() && peer.reputation >= 0);
+}
+
+/// Asks for all of a blob, over and over, on as many streams as it gets. Of every second one it takes nothing at all, of the
+/// others a few bytes now and then. It ends when all streams are at their end.
+async fn gorge(network: Started, from: NodeId, id: ContentId, bytes: u64) {
+    let range = blob::Range { start: 0, len: bytes };
+    let ask = blob::Request::Get(blob::Get { id, ranges: [range].into_iter().collect() }).to_frame();
+    let mut streams = Vec::new();
+    for number in 0..2 * SERVED_STREAMS_PER_PEER {
+        // Some are refused.
+        let Ok(mut stream) = network.connector.open(from, blob::PROTOCOL).await else { continue };
+        for _ in 0..PIPELINED_REQUESTS {
+            let _ = write_frame(&mut stream, ask.kind, &ask.body).await;
+        }
+        let _ = stream.flush().await;
+        streams.push(async move {
+            let (mut drop, pause) = ([0; 512], Duration::from_millis(250));
+            while number % 2 == 0 || matches!(stream.read(&mut drop).await, Ok(1..)) {
+                smol::Timer::after(pause).await;
+            }
+        });
+    }
+    let ignore = smol::future::or(network.events.for_each(|_| async {}), async {
+        while network.incoming.recv().await.is_ok() {}
+    });
+    smol::future::or(ignore, async { drop(join_all(streams).await) }).await;
+}
+
+#[test]
+fn who_asks_for_everything_and_takes_next_to_nothing_costs_little_and_loses_its_slots() {
+    const FILM_BYTES: usize = 32 << 20;
+    /// What it may cost: its slots, each with three frames, and what its connection holds.
+    const COSTS_KIB: u64 = 8 << 10;
+    let nodes = Nodes::new(3);
+    let (host, place) = (&nodes.lan.hosts[1], nodes.place(1));
+    let (greedy, address) = (place.id(), format!("/ip4/{}/udp/4720/quic-v1", host.ip));
+    let (films, film) = (nodes.folder("Films"), content(FILM_BYTES, 1));
+    fs::write(films.join("film.webm"), &film).unwrap();
+    nodes.place(0).ok(&["add", films.to_str().unwrap()]);
+    let keypair = Keypair::load(&place.folder.join("node/identity.key")).unwrap().expect("it was made");
+    let network = join_network(host, keypair, &address);
+
+    let mut publisher = nodes.place(0).start(&["--bootstrap", &format!("{greedy}@{address}")]);
+    publisher.wait_for_peer(&greedy, "being connected", |peer| peer.state == PeerState::Connected);
+    let before = publisher.memory_kib("VmHWM");
+    let from = nodes.place(0).id().parse().unwrap();
+    let gorging = smol::spawn(gorge(network, from, ContentId::of(&film), FILM_BYTES as u64));
+    let sending = |status: &serde_json::Value| status["traffic"]["sending"].as_u64();
+    publisher.wait_for("its slots", |status| sending(status) == Some(SERVED_STREAMS_PER_PEER as u64));
+    // Others are served as ever.
+    let mut mirror = nodes.place(2).start(&["--mirror"]);
+    mirror.wait_for_blobs(1);
+    assert!(fs::read(mirror.library().join("Films/film.webm")).unwrap() == film);
+    publisher.wait_for("its loss of them", |status| sending(status) == Some(0));
+    let peak = publisher.memory_kib("VmHWM");
+    println!("{before} KiB before, {peak} KiB at most");
+    assert!(peak < before + COSTS_KIB, "it cost {} KiB", peak - before);
+    drop(gorging);
 }
