@@ -4,7 +4,10 @@ use std::{fs, time::Duration};
 
 use super::{
     ids,
-    support::node::{Node, Nodes},
+    support::{
+        most::{Most, assert_flat, soak_seconds},
+        node::Nodes,
+    },
     wait_for_mesh,
 };
 
@@ -21,25 +24,7 @@ fn what_nodes_take_stays_flat_for_a_minute() {
 #[test]
 #[ignore = "takes an hour, or SOAK_SECONDS: make check-long"]
 fn what_nodes_take_stays_flat_for_an_hour() {
-    let seconds =
-        std::env::var("SOAK_SECONDS").map_or(3600, |seconds| seconds.parse().expect("SOAK_SECONDS is a number"));
-    soak(Duration::from_secs(seconds));
-}
-
-/// The most that a node took.
-#[derive(Debug, Clone, Copy, Default)]
-struct Most {
-    memory_kib: u64,
-    descriptors: usize,
-    threads: usize,
-}
-
-impl Most {
-    fn look(&mut self, node: &Node<'_>) {
-        self.memory_kib = self.memory_kib.max(node.memory_kib("VmRSS"));
-        self.descriptors = self.descriptors.max(node.descriptors());
-        self.threads = self.threads.max(node.threads());
-    }
+    soak(Duration::from_secs(soak_seconds()));
 }
 
 /// Four nodes, two of which mirror the books of another; one of the four is restarted all the time.
@@ -77,10 +62,5 @@ fn soak(time: Duration) {
         std::thread::sleep(Duration::from_millis(500));
     }
     wait_for_mesh(&mut running, &ids, &all);
-    println!("first half {:?}\nsecond half {:?}", halves[0], halves[1]);
-    for (at, (first, second)) in halves[0].iter().zip(&halves[1]).enumerate() {
-        assert!(second.memory_kib <= first.memory_kib + MORE_KIB, "memory of node {at}: {first:?}, {second:?}");
-        assert!(second.descriptors <= first.descriptors + 2, "descriptors of node {at}: {first:?}, {second:?}");
-        assert!(second.threads <= first.threads + 2, "threads of node {at}: {first:?}, {second:?}");
-    }
+    assert_flat(halves.each_ref().map(|half| &half[..]), MORE_KIB);
 }

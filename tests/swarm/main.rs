@@ -1,9 +1,13 @@
 //! One film from several real nodes at a time: each on a host of its own, with a slow cable.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod soak;
 
 use std::{fs, path::Path};
 
+use allibrary::status::PeerState;
 use support::{
     netns::Host,
     node::{Node, Nodes},
@@ -69,6 +73,20 @@ fn a_source_that_is_killed_is_made_up_for() {
     mirror.wait_for("a third of the film", |status| done(status) > FILM_BYTES as u64 / 3);
     first.kill();
     assert_whole(&mut mirror, &film);
+}
+
+/// It holds its connection, and says nothing more: as a machine that hangs, or a cable that is half broken.
+#[test]
+fn a_source_that_falls_silent_is_made_up_for() {
+    let nodes = Nodes::new(3);
+    let (film, first, _second) = two_sources(&nodes);
+    let mut mirror = nodes.place(2).start(&["--mirror"]);
+    mirror.wait_for("a third of the film", |status| done(status) > FILM_BYTES as u64 / 3);
+    first.pause();
+    assert_whole(&mut mirror, &film);
+    first.resume();
+    let id = nodes.place(0).id();
+    mirror.wait_for_peer(&id, "being back", |peer| peer.state == PeerState::Connected && peer.banned_for_s.is_none());
 }
 
 #[test]
