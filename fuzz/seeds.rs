@@ -69,6 +69,14 @@ fn main() {
     put("wire", "watch", &bytes_of(blob::Request::Watch(blob::Watch { id }).to_frame()));
     let ranges = [blob::Range { start: 65_536, len: 65_536 }].into_iter().collect();
     put("wire", "have", &bytes_of(blob::Reply::Have(blob::Have { id, size: 200_000, ranges }).into_frame()));
+    let ranges = [blob::Range { start: 0, len: 65_536 }].into_iter().collect();
+    put("wire", "blob", &bytes_of(blob::Reply::Blob(blob::Blob { size: 200_000, ranges }).into_frame()));
+    let last = blob::Range { start: 196_608, len: 200_000 - 196_608 };
+    let encode = |body: &mut Vec<u8>| {
+        body.extend(store.blob(&id).unwrap().encode(last.start..200_000).unwrap());
+        Ok::<_, std::io::Error>(())
+    };
+    put("wire", "data", &bytes_of(blob::Reply::Data(blob::Data::build(last, vec![], encode).unwrap()).into_frame()));
     put("wire", "pages", &bytes_of(catalogue::Request::Pages(pages).to_frame()));
     put("wire", "heads", &bytes_of(heads.into_frame()));
     let addresses = vec![peers::Address::new("/ip4/10.0.0.1/udp/4720/quic-v1").unwrap()];

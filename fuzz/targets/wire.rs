@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let _ = decode::<ErrorReply>(&frame.body);
         let _ = catalogue::Reply::from_frame(frame.clone());
-        if let Ok(reply @ blob::Reply::Have(_)) = blob::Reply::from_frame(&mut frame) {
+        if let Ok(reply) = blob::Reply::from_frame(&mut frame) {
             assert_eq!(blob::Reply::from_frame(&mut reply.clone().into_frame()).ok(), Some(reply));
         }
     }
