@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::ManifestError;
 use crate::{
     limits::library::{NAME_BYTES, TITLE_BYTES},
-    store::StoreError,
+    store::{ImportError, StoreError},
 };
 
 /// Why the library could not do it. What was published or fetched before is as it was.
@@ -19,6 +19,9 @@ pub enum LibraryError {
     /// A file or folder could not be read or written.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// A file or folder that was to be shared can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] ImportError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::io::Errno;
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
 use thiserror::Error;
 
 use super::Fault;
@@ -108,7 +111,7 @@ pub enum ImportError {
     NotAFile { path: PathBuf },
     /// The file is gone, or this user may not read it.
     #[error("cannot read {path}: {source}; {fix}", path = path.display())]
-    Unreadable { path: PathBuf, source: io::Error, fix: &'static str },
+    Unreadable { path: PathBuf, source: io::Error, fix: String },
     /// Somebody wrote to the file while it was read. Try again later.
     #[error("{path} changed while it was read; add it again when nobody writes to it", path = path.display())]
     Changed { path: PathBuf },
@@ -118,14 +121,37 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
+    /// Of a file or folder, with what to do about it.
+    pub fn unreadable(path: &Path, source: io::Error) -> Self {
         let fix = match source.kind() {
-            io::ErrorKind::PermissionDenied => "let this user read it (chmod a+r, and a+rx for its folders)",
-            io::ErrorKind::NotFound => "check the name",
-            _ => "check the disk it is on",
+            io::ErrorKind::PermissionDenied => how_to_let_in(path),
+            io::ErrorKind::NotFound => "check the name".to_owned(),
+            _ => "check the disk it is on".to_owned(),
         };
         Self::Unreadable { path: path.to_owned(), source, fix }
     }
+}
+
+/// What is in the way to a file or folder that this process may not read, and the command that opens it: a node of the system
+/// is not the user who shares the file.
+fn how_to_let_in(path: &Path) -> String {
+    let mut above: Vec<_> = path.ancestors().skip(1).collect();
+    above.reverse();
+    let closed = above.into_iter().find(|folder| access(*folder, Access::EXEC_OK).is_err());
+    let (place, mode, verb) = match closed {
+        Some(folder) => (folder, "a+x", "enter"),
+        None if path.is_dir() => (path, "a+rx", "look into"),
+        None => (path, "a+r", "read"),
+    };
+    let (shown, user) = (place.display(), rustix::process::geteuid().as_raw());
+    format!("the node's user ({user}) may not {verb} {shown}; to let everybody: sudo chmod {mode} {}", in_shell(place))
+}
+
+/// As a shell takes it for one word.
+fn in_shell(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@,".contains(c);
+    if text.chars().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Why bytes of a blob were not handed out. None were.
@@ -163,4 +189,15 @@ pub enum WriteError {
     /// The store itself failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_in_a_shell() {
+        assert_eq!(in_shell(Path::new("/home/pi/books-1.0")), "/home/pi/books-1.0");
+        assert_eq!(in_shell(Path::new("/media/pi/My 'own' $disk")), r"'/media/pi/My '\''own'\'' $disk'");
+    }
 }

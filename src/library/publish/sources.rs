@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     library::{Library, LibraryError, apply::Own},
+    store::ImportError,
     wire::Text,
 };
 
@@ -46,7 +47,7 @@ pub(super) fn plan(library: &Library, request: &AddRequest) -> Result<Plan, Libr
     for path in &request.paths {
         let real = match fs::canonicalize(path) {
             Err(_) if was_shared(library, path)? => return Err(LibraryError::Away { path: path.clone() }),
-            real => real.map_err(|error| LibraryError::io(path, error))?,
+            real => real.map_err(|error| ImportError::unreadable(path, error))?,
         };
         let metadata = fs::metadata(&real).map_err(|error| LibraryError::io(path, error))?;
         let refuse = |why| Err(LibraryError::Refused { path: path.clone(), why });

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::super::item::is_item_path;
+use crate::store::ImportError;
 
 /// What a walk comes across.
 pub(super) enum Found {
@@ -83,7 +84,7 @@ impl<'a> Walk<'a> {
                 above.is_some_and(|above| above != device).then_some(Found::Mount { path: folder, item })
             }
             Err(error) => {
-                let why = format!("{error}; let this user read it (chmod a+rx)");
+                let why = ImportError::unreadable(&folder, error).to_string();
                 Some(Found::Failed { path: folder, item, why })
             }
         }
