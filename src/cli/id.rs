@@ -8,7 +8,15 @@ use std::{
 use clap::{Args, Subcommand, ValueHint};
 
 use super::{Failure, Out, failure::Exit};
-use crate::{config::Config, network::identity::Keypair, node::ops::IDENTITY_FILE};
+use crate::{
+    config::Config,
+    network::identity::Keypair,
+    node::{
+        check_owner,
+        control::{Client, Reply, Request},
+        ops::IDENTITY_FILE,
+    },
+};
 
 /// Show who this node is, or give it a key
 #[derive(Args)]
@@ -35,26 +43,49 @@ impl Id {
     pub(super) fn run(&self, config: &Config, out: &mut Out) -> Result<(), Failure> {
         let path = config.data.join(IDENTITY_FILE);
         let key = match &self.what {
-            None | Some(What::Export) => Keypair::load(&path).map_err(failed)?.ok_or_else(|| {
-                let message =
-                    format!("{} does not exist yet; `allibrary id new` or the first start makes it", path.display());
-                Failure::new(Exit::NotFound, message)
-            })?,
+            None => match ask_node(config)? {
+                Some(node) => return show(&node, None, out),
+                None => load(&path)?,
+            },
+            Some(What::Export) => load(&path)?,
             Some(What::New) => Keypair::generate(),
             Some(What::Import { file }) => Keypair::import(&read(file.as_ref())?).map_err(failed)?,
         };
         if matches!(self.what, Some(What::New | What::Import { .. })) {
+            check_owner(config)?;
             create_private(&config.data)?;
             key.save_new(&path).map_err(failed)?;
         }
-        let is_export = matches!(self.what, Some(What::Export));
-        if out.is_json() {
-            let secret = is_export.then(|| key.export());
-            return out
-                .object(&serde_json::json!({ "event": "id", "node": key.node_id().to_string(), "secret": secret }));
-        }
-        if is_export { out.line(key.export()) } else { out.line(key.node_id()) }
+        let secret = matches!(self.what, Some(What::Export)).then(|| key.export());
+        show(&key.node_id().to_string(), secret, out)
     }
+}
+
+/// The id of the running node, whose key this user may not be allowed to read; none if none runs.
+fn ask_node(config: &Config) -> Result<Option<String>, Failure> {
+    let Some(client) = Client::connect(&config.data)? else { return Ok(None) };
+    let mut id = None;
+    client.perform::<Failure>(&Request::Status, &mut |reply| {
+        if let Reply::Status(status) = reply {
+            id = Some(status.node);
+        }
+        Ok(())
+    })?;
+    Ok(id)
+}
+
+fn load(path: &Path) -> Result<Keypair, Failure> {
+    Keypair::load(path).map_err(failed)?.ok_or_else(|| {
+        let message = format!("{} does not exist yet; `allibrary id new` or the first start makes it", path.display());
+        Failure::new(Exit::NotFound, message)
+    })
+}
+
+fn show(node: &str, secret: Option<String>, out: &mut Out) -> Result<(), Failure> {
+    if out.is_json() {
+        return out.object(&serde_json::json!({ "event": "id", "node": node, "secret": secret }));
+    }
+    out.line(secret.as_deref().unwrap_or(node))
 }
 
 /// The data folder, if it is not there: for its owner alone, as a node makes it.

@@ -24,20 +24,18 @@ fn base(variables: &Variables, variable: &str, below_home: &str) -> Option<PathB
 }
 
 /// Folders for the control socket, best first: a node takes the first that it can use, a command looks into all. They
-/// are private to the user, and short enough for a socket's path. The last ones differ from the first because a service
-/// or a cron job may not be told what a login shell is.
+/// are short enough for a socket's path. The first is root's, or the one that the system made for its service; the others are
+/// private to the user, and several because a cron job may not be told what a login shell is.
 pub fn runtime_folders() -> Vec<PathBuf> {
     let user = rustix::process::geteuid();
-    let temporary = PathBuf::from(format!("/tmp/allibrary-{}", user.as_raw()));
-    let system = PathBuf::from("/run/allibrary");
-    if user.is_root() {
-        return vec![system, temporary];
+    let mut folders = vec![PathBuf::from("/run/allibrary")];
+    if !user.is_root() {
+        let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+        let usual = PathBuf::from(format!("/run/user/{}", user.as_raw()));
+        folders.extend(session.into_iter().chain([usual]).map(|folder| folder.join("allibrary")));
+        folders.dedup();
     }
-    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let usual = PathBuf::from(format!("/run/user/{}", user.as_raw()));
-    let mut folders: Vec<_> = session.into_iter().chain([usual]).map(|folder| folder.join("allibrary")).collect();
-    folders.dedup();
-    folders.extend([temporary, system]);
+    folders.push(format!("/tmp/allibrary-{}", user.as_raw()).into());
     folders
 }
 

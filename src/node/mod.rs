@@ -14,6 +14,7 @@ mod judging;
 mod kept;
 mod monitor;
 pub mod ops;
+mod owner;
 mod peering;
 mod rebuild;
 mod scrub;
@@ -33,7 +34,7 @@ use self::{
     peering::Peering,
     state::State,
 };
-pub use self::{controls::change_transfers, kept::change_peers};
+pub use self::{controls::change_transfers, kept::change_peers, owner::check_owner};
 use crate::{
     config::{Changes, ConfigError},
     kiosk::KioskError,

@@ -10,6 +10,7 @@ use std::{
 use ed25519_dalek::SigningKey;
 
 use super::{
+    check_owner,
     control::{FailureKind, OpError, PathText, Reply, Request},
     get::get,
 };
@@ -58,6 +59,7 @@ fn open_as_found(config: &Config) -> Result<(Library, Keypair), OpError> {
 
 /// Opens the store of the data folder, and locks it.
 pub(super) fn open_store(config: &Config) -> Result<Store, OpError> {
+    check_owner(config)?;
     let options = Options {
         library: Some(config.mirror.folder.clone()),
         reserve_bytes: config.mirror.reserve.0,

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::{Path, PathBuf},
 };
 
@@ -32,8 +32,8 @@ impl Client {
                 Ok(stream) => return Ok(Some(Self { path, stream })),
                 Err(error) if is_nobody(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    // A folder of another user tells nothing about this data folder, unless nobody else may use that.
-                    if std::fs::read_dir(data).is_err() {
+                    // A folder of somebody else tells nothing about this data folder, unless that is his, too.
+                    if owner(folder).is_some_and(|owner_of_node| owner(data) == Some(owner_of_node)) {
                         return Err(ControlError::OtherUser);
                     }
                 }
@@ -81,6 +81,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Whose it is; none if that can't be told.
+fn owner(path: &Path) -> Option<u32> {
+    path.metadata().ok().map(|metadata| metadata.uid())
 }
 
 /// Whether no node listens there: no socket, one whose node is dead (refused), or a path that is too long for one.

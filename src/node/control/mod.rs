@@ -1,6 +1,6 @@
 //! The control socket: how the command line talks to a running node.
 //!
-//! A Unix socket in the runtime folder, open to its owner alone. A client sends one [`Request`] as a line of JSON; the
+//! A Unix socket in the runtime folder, open to its owner alone, or to the group of a system service. A client sends one [`Request`] as a line of JSON; the
 //! node answers with [`Reply`] lines, the last of which is [`Reply::Done`] or [`Reply::Error`], and closes. After a
 //! [`Reply::Data`] line the bytes that it announces follow as they are. The same replies are what the program prints
 //! with `--json`: fields are only ever added.
@@ -313,7 +313,8 @@ pub enum ControlError {
     NoFolder(String),
     /// The socket belongs to another user.
     #[error(
-        "a node runs on this data folder as another user; run the command as that user (sudo, for a system service)"
+        "the node of this data folder runs as another user. If that is the system's service, join its group and log in again: \
+         sudo adduser $USER allibrary. Else run the command as that user"
     )]
     OtherUser,
     /// Reading or writing failed.

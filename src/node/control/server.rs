@@ -56,7 +56,7 @@ impl Server {
         let mut reasons = Vec::new();
         for folder in folders {
             let path = folder.join(&name);
-            match prepare(folder).and_then(|()| listen(&path)) {
+            match prepare(folder).and_then(|mode| listen(&path, mode)) {
                 Ok(listener) => return Ok(Self { path, listener }),
                 Err(error) => reasons.push(format!("{}: {error}", path.display())),
             }
@@ -101,29 +101,31 @@ impl Server {
     }
 }
 
-/// Listens there for this user alone, in the place of a dead node.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+/// Listens there for those whom this mode lets in, in the place of a dead node.
+fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 
-/// Makes the folder, or checks that the one that is there is private to this user: in `/tmp` anybody can be first.
-fn prepare(folder: &Path) -> io::Result<()> {
+/// Makes the folder, or checks that the one that is there is this user's, and no stranger's way in: in `/tmp` anybody can be
+/// first. Returns the mode for a socket in it. The folder says who may give commands: one that lets its group in, as that of a
+/// system service does, has a socket for the group.
+fn prepare(folder: &Path) -> io::Result<u32> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     let metadata = fs::symlink_metadata(folder)?;
     let mine = metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
-    if !mine || metadata.mode() & 0o077 != 0 {
+    if !mine || metadata.mode() & 0o027 != 0 {
         return Err(io::Error::other("not a private folder of this user; remove it"));
     }
-    Ok(())
+    Ok(if metadata.mode() & 0o010 == 0 { 0o600 } else { 0o660 })
 }
 
 async fn serve_client(mut stream: UnixStream, handler: Handler, operations: Arc<Semaphore>) -> io::Result<()> {

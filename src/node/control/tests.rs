@@ -137,6 +137,22 @@ fn the_socket_is_private_and_a_dead_one_is_replaced() {
 }
 
 #[test]
+fn a_folder_that_lets_its_group_in_has_a_socket_for_the_group() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("run");
+    std::fs::create_dir(&folder).unwrap();
+    let mode_of_socket_in = |mode| {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
+        let server = Server::bind_in(&[folder.clone()], data.path()).ok()?;
+        Some(server.path().metadata().unwrap().permissions().mode() & 0o777)
+    };
+    assert_eq!(mode_of_socket_in(0o700), Some(0o600));
+    assert_eq!(mode_of_socket_in(0o750), Some(0o660));
+    assert_eq!(mode_of_socket_in(0o770), None, "the group could put another socket there");
+    assert_eq!(mode_of_socket_in(0o751), None);
+}
+
+#[test]
 fn a_folder_that_others_can_enter_is_not_trusted() {
     let data = tempfile::tempdir().unwrap();
     let open = data.path().join("open");
