@@ -13,6 +13,13 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Microseconds of the monotonic clock, for other programs of this machine.
+pub fn monotonic_us() -> u64 {
+    let rustix::time::Timespec { tv_sec, tv_nsec } = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // It begins at nought with the machine; both have other types on other boards.
+    u64::try_from(tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(tv_nsec).unwrap_or(0) / 1_000
+}
+
 /// What the wall clock says, which on some boards begins at 1970 with each start: for people, and for what is better roughly
 /// right than not known.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]

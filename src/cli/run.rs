@@ -1,4 +1,5 @@
 mod banner;
+mod service;
 mod watch;
 
 use std::{
@@ -14,6 +15,7 @@ use futures::StreamExt as _;
 use indicatif::MultiProgress;
 use smol::{Timer, future};
 
+use self::service::Service;
 pub(super) use self::watch::Watch;
 use super::{Failure, Global, Out, add::Add, failure::Exit, flag, logger, out::printable};
 use crate::{
@@ -71,22 +73,30 @@ impl Run {
             let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup])
                 .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot listen for signals: {error}")))?;
             let has_terminal = io::stdin().is_terminal();
+            let service = Service::of_environment();
             let node = Node::start(&config, sources).await?;
+            service.ready();
             let stopped = async {
                 while let Some(Ok(Signal::Hup)) = signals.next().await {
                     // The terminal was closed, and the node with it.
                     if has_terminal && !io::stdin().is_terminal() {
                         break;
                     }
+                    service.reloading();
                     // What has changed is logged there.
                     if let Err(error) = node.reload().await {
                         log::error!("the configuration stays as it was: {error}");
                     }
+                    service.ready();
                 }
                 Ok(())
             };
+            let shows_life = async || node.lives().await;
+            let serves =
+                future::or(service.keep_alive(shows_life), serve(&node, &service, &config, self.share, &bars, out));
             // The stop comes first: it is looked at even if the others never end.
-            let result = future::or(stopped, serve(&node, &config, self.share, &bars, out)).await;
+            let result = future::or(stopped, serves).await;
+            service.stopping();
             let stop = async {
                 node.stop().await;
                 log::info!("stopped");
@@ -131,6 +141,7 @@ fn page_address(text: &str) -> Result<SocketAddr, &'static str> {
 /// Shows what the node does, for ever; ends only if something cannot be shared or shown.
 async fn serve(
     node: &Node,
+    service: &Service,
     config: &Config,
     share: Vec<PathBuf>,
     bars: &MultiProgress,
@@ -158,16 +169,22 @@ async fn serve(
         }
         future::pending().await
     };
-    future::or(share, watch(node, bars, out)).await
+    future::or(share, watch(node, service, bars, out)).await
 }
 
 /// Tells of peers, copies and trouble as they come and go.
-async fn watch(node: &Node, bars: &MultiProgress, out: &mut Out) -> Result<(), Failure> {
+async fn watch(node: &Node, service: &Service, bars: &MultiProgress, out: &mut Out) -> Result<(), Failure> {
     let mut watch = Watch::new(bars, out.is_watched());
     let alone_at = clock::now() + ALONE_AFTER;
     let mut has_told = false;
+    let mut shown = String::new();
     loop {
         let status = node.status().await;
+        let in_short = service::in_short(&status);
+        if shown != in_short {
+            service.does(&in_short);
+            shown = in_short;
+        }
         for line in watch.look(&status) {
             bars.suspend(|| tell(&line, out))?;
         }

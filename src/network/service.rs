@@ -188,11 +188,11 @@ impl Network {
         let _ = self.commands.send(NetworkCommand::Peer(command)).await;
     }
 
-    /// What mDNS heard on each interface; empty without mDNS.
-    pub async fn heard(&self) -> Vec<mdns::Heard> {
+    /// What mDNS heard on each interface, which is nothing without mDNS; none if the network has ended.
+    pub async fn heard(&self) -> Option<Vec<mdns::Heard>> {
         let (sender, answer) = oneshot::channel();
         let _ = self.commands.send(NetworkCommand::Heard(sender)).await;
-        answer.await.unwrap_or_default()
+        answer.await.ok()
     }
 
     /// Announces what this node has to the peers that gossip; whether there are any.

@@ -63,7 +63,7 @@ pub enum NodeError {
 pub struct Node {
     state: Arc<State>,
     network: Arc<Network>,
-    /// Dropping the tasks ends them.
+    /// Dropping the tasks ends them; they do not end by themselves.
     tasks: Vec<smol::Task<()>>,
     page: Option<Page>,
 }
@@ -91,6 +91,18 @@ impl Node {
     pub async fn diagnose(&self) -> Vec<Finding> {
         let state = self.state.clone();
         smol::unblock(move || state.diagnose(None)).await
+    }
+
+    /// Returns once the node has shown that it lives: every task is there, the network's has answered, and so have the state and
+    /// the store, with their locks, on a thread for blocking work. A node that is dead in any of this never returns.
+    pub async fn lives(&self) {
+        let is_there = self.tasks.iter().all(|task| !task.is_finished())
+            && self.page.as_ref().is_none_or(|page| !page.task.is_finished());
+        if !is_there || self.network.heard().await.is_none() {
+            log::error!("a part of the node has ended: it has to be started again");
+            std::future::pending::<()>().await;
+        }
+        self.status().await;
     }
 
     /// Reads the configuration again and takes up what it can; returns what has changed.

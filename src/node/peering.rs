@@ -159,7 +159,7 @@ impl Peering {
 
     /// What mDNS heard on each interface; blocks for a moment.
     pub(super) fn heard(&self) -> Vec<mdns::Heard> {
-        self.network.get().map(|network| smol::future::block_on(network.heard())).unwrap_or_default()
+        self.network.get().and_then(|network| smol::future::block_on(network.heard())).unwrap_or_default()
     }
 
     /// Who else uses this node's id.

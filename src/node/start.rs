@@ -3,6 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
+use futures::future::pending;
 use smol::channel::bounded;
 
 use super::{
@@ -126,13 +127,18 @@ fn run(config: &Config, state: Arc<State>, kiosk: Option<Kiosk>, started: Starte
     let for_clients = state.clone();
     let handler: control::Handler = Arc::new(move |request, on_reply| for_clients.perform(request, on_reply));
     let peering = Peering::run(state.clone(), network.clone(), started.connector, started.events);
+    let rebuilding = rebuild::run(state.clone());
+    // Each of them goes on as long as the node does: one that ends is dead, see `Node::lives`.
     let mut tasks = vec![
         tasks::spawn(peering),
         tasks::spawn(Peering::keep(state.clone())),
         tasks::spawn(judging::run(state.clone())),
         tasks::spawn(uploads::serve_all(state.clone(), started.incoming)),
         tasks::spawn(disks::watch(state.library.clone())),
-        tasks::spawn(rebuild::run(state.clone())),
+        tasks::spawn(async move {
+            rebuilding.await;
+            pending().await
+        }),
         tasks::spawn(scrub::run(state.clone())),
         tasks::spawn(controls::run(state.clone())),
         tasks::spawn(footprint::trim(state.clone())),
