@@ -1,7 +1,7 @@
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Cli, Failure, Out};
+use super::{Failure, Out, command};
 
 /// Print the completion script of a shell
 #[derive(Args)]
@@ -13,7 +13,7 @@ pub(super) struct Completion {
 impl Completion {
     pub(super) fn run(&self, out: &mut Out) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "allibrary", &mut script);
+        clap_complete::generate(self.shell, &mut command(), "allibrary", &mut script);
         out.bytes(&script)
     }
 }

@@ -27,7 +27,7 @@ mod verify;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use self::{failure::Failure, out::Out};
 use crate::config::{Config, Flag, Sources};
@@ -77,6 +77,11 @@ enum Command {
     Id(id::Id),
     Config(config::ConfigCommand),
     Completion(completion::Completion),
+}
+
+/// All that can be typed, for who describes it elsewhere: manual pages, completion scripts.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// What the binary does: parses the arguments, runs the command, and tells what went wrong.
