@@ -16,7 +16,7 @@ PART ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage dist tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -84,6 +84,12 @@ deny: ## Check licences, sources, bans and advisories of the dependencies
 no-tokio-runtime:
 	@if $(CARGO) tree --locked -p allibrary -e normal,features -i tokio | grep -E 'tokio feature "(rt|rt-multi-thread|net|time|full|macros)"'; \
 	then echo "tokio's runtime is in the dependency tree"; exit 1; else echo "no tokio runtime in the tree"; fi
+
+# The same commit gives the same bytes.
+DIST_TARGETS = aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl
+
+dist: cross-all ## Make the packages and archives of a release, with checksums, in target/dist
+	CARGO="$(CARGO)" cross/dist.sh $(DIST_TARGETS)
 
 demo: build ## Show it on this machine: a library, a mirror that finds and copies it, both pages; FOLDER=<folder>
 	tests/demo.sh $(BIN) $(FOLDER)
