@@ -112,12 +112,12 @@ inside bash -c "printf '$impatient' >/run/systemd/system/allibrary.service.d/imp
 inside systemctl daemon-reload
 inside systemctl restart allibrary
 pid=$(property MainPID)
-inside kill -STOP "$pid"
+inside systemctl kill --signal=STOP allibrary
 until_ok restarted_since "$pid"
 
 step="a node that dies"
 pid=$(property MainPID)
-inside kill -KILL "$pid"
+inside systemctl kill --signal=KILL allibrary
 until_ok restarted_since "$pid"
 [ "$(volunteer allibrary id)" = "$id" ] || fail "it is another one"
 
