@@ -69,6 +69,7 @@ in_root getent group allibrary >/dev/null || fail "there is no group"
 as_service config check >/dev/null || fail "the configuration is wrong"
 as_service config show | grep -q '^data .*"/var/lib/allibrary"' || fail "the data folder is not the service's"
 in_root systemd-analyze verify --man=no allibrary.service || fail "the unit is wrong"
+in_root systemd-analyze security --offline=true --threshold=20 allibrary.service >/dev/null || fail "the unit allows too much"
 gone "$data"
 # As systemd does at the first start.
 in_root install -d -o allibrary -g allibrary -m 750 "$data"
