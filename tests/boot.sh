@@ -51,7 +51,9 @@ restarted_since() { [ "$(property MainPID)" != "$1" ] && [ "$(property ActiveSta
 systemd-nspawn --register=no --keep-unit --private-network --quiet --console=pipe --boot --directory "$root" \
     </dev/null >"$root/../console" 2>&1 &
 nspawn=$!
-trap 'kill -KILL $nspawn 2>/dev/null || true; wait $nspawn 2>/dev/null || true' EXIT
+leader=
+# The container outlives nspawn; its first process takes all others with it.
+trap 'kill -KILL $leader $nspawn 2>/dev/null || true; wait $nspawn 2>/dev/null || true' EXIT
 until_ok pgrep --parent $nspawn
 leader=$(pgrep --parent $nspawn)
 until_ok inside systemctl is-system-running --wait
