@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs, upgrades, removes and purges the package in a root file system of Debian, where its scripts run for real, and looks at
-# what is there after each step. The root file system is one to be thrown away.
+# what is there after each step. The root file system is one to be thrown away, and what is mounted there stays.
 #
-#   tests/install.sh ROOT DEB
+#   unshare --mount tests/install.sh ROOT DEB
 set -eu
 
 root=$1
@@ -57,6 +57,8 @@ unit=/etc/systemd/system/multi-user.target.wants/allibrary.service
 config=/etc/allibrary/allibrary.toml
 data=/var/lib/allibrary
 
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
 cp "$2" "$root/package.deb"
 make_newer "$2"
 contents >"$root/tmp/before"

@@ -124,10 +124,7 @@ fn in_root(prepare: &str, script: &str, packed: &Packed) {
     let root = folder.path().join("root");
     fs::create_dir(&root).unwrap();
     // In a mount namespace: what is mounted goes with it.
-    let all = format!(
-        "set -eu; root=$1; deb=$2; {prepare}\nmount -t proc proc \"$root/proc\"; mount --rbind /dev \"$root/dev\"\n\
-         exec {ROOT}/tests/{script} \"$root\" \"$deb\""
-    );
+    let all = format!("set -eu; root=$1; deb=$2; {prepare}\nexec {ROOT}/tests/{script} \"$root\" \"$deb\"");
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--propagation", "private", "sh", "-c", &all, "sh"]).arg(&root).arg(packed.deb());
     run(&mut unshare);
