@@ -143,7 +143,7 @@ fn a_folder_that_lets_its_group_in_has_a_socket_for_the_group() {
     std::fs::create_dir(&folder).unwrap();
     let mode_of_socket_in = |mode| {
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
-        let server = Server::bind_in(&[folder.clone()], data.path()).ok()?;
+        let server = Server::bind_in(std::slice::from_ref(&folder), data.path()).ok()?;
         Some(server.path().metadata().unwrap().permissions().mode() & 0o777)
     };
     assert_eq!(mode_of_socket_in(0o700), Some(0o600));
