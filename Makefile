@@ -5,8 +5,10 @@ CARGO ?= cargo
 SHARE ?=
 # More flags for the node: make run ARGS="--mirror --http 0.0.0.0:80"
 ARGS ?=
-TARGET = $(or $(CARGO_TARGET_DIR),target)
-BIN = $(TARGET)/release/allibrary
+OUT = $(or $(CARGO_TARGET_DIR),target)
+BIN = $(OUT)/release/allibrary
+# The board to build for: make cross TARGET=aarch64-unknown-linux-musl
+TARGET ?= aarch64-unknown-linux-musl
 DENY_VERSION = 0.20.2
 COVERAGE_VERSION = 0.9.1
 FUZZ_VERSION = 0.13.2
@@ -16,7 +18,7 @@ PART ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage dist tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage cross check-cross dist tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +28,12 @@ run: build ## Build and start a node; SHARE=<folder> shares a folder, ARGS=<flag
 
 build: tools ## Build the release binary
 	$(CARGO) build --release --locked --bin allibrary
+
+cross: tools ## Build for a board, without a container; TARGET=<Rust target>, see cross/README.md
+	CARGO="$(CARGO)" cross/build.sh $(TARGET)
+
+check-cross: ## Build for 64-bit boards, and copy a library between two such nodes under qemu
+	cross/check.sh $(OUT)
 
 # One after the other: built together, the program would get what stock libp2p needs of tokio.
 test: tools ## Run the whole test suite
@@ -58,8 +66,8 @@ coverage: tools ## Show how many lines the tests reach, part by part, and fail w
 	@test -n "$(LLVM_COV)" || rustup component add llvm-tools
 	$(CARGO) llvm-cov clean --workspace
 	$(CARGO) llvm-cov --locked --no-report
-	@$(CARGO) llvm-cov report --summary-only > $(TARGET)/coverage.txt
-	@awk -f tests/coverage.awk $(TARGET)/coverage.txt
+	@$(CARGO) llvm-cov report --summary-only > $(OUT)/coverage.txt
+	@awk -f tests/coverage.awk $(OUT)/coverage.txt
 
 fmt:
 	$(CARGO) fmt --all --check
