@@ -9,6 +9,8 @@ OUT = $(or $(CARGO_TARGET_DIR),target)
 BIN = $(OUT)/release/allibrary
 # The board to build for: make cross TARGET=aarch64-unknown-linux-musl
 TARGET ?= aarch64-unknown-linux-musl
+# Those that a release is for; cross/README.md says which board is which.
+BOARDS = aarch64-unknown-linux-musl
 DENY_VERSION = 0.20.2
 COVERAGE_VERSION = 0.9.1
 FUZZ_VERSION = 0.13.2
@@ -18,7 +20,7 @@ PART ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage cross check-cross dist tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage cross cross-all check-cross dist tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -93,11 +95,12 @@ no-tokio-runtime:
 	@if $(CARGO) tree --locked -p allibrary -e normal,features -i tokio | grep -E 'tokio feature "(rt|rt-multi-thread|net|time|full|macros)"'; \
 	then echo "tokio's runtime is in the dependency tree"; exit 1; else echo "no tokio runtime in the tree"; fi
 
-# The same commit gives the same bytes.
-DIST_TARGETS = aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl
+cross-all: tools ## Build for all boards
+	@set -e; for target in $(BOARDS); do CARGO="$(CARGO)" cross/build.sh $$target; done
 
+# The same commit gives the same bytes.
 dist: cross-all ## Make the packages and archives of a release, with checksums, in target/dist
-	CARGO="$(CARGO)" cross/dist.sh $(DIST_TARGETS)
+	CARGO="$(CARGO)" cross/dist.sh $(BOARDS)
 
 demo: build ## Show it on this machine: a library, a mirror that finds and copies it, both pages; FOLDER=<folder>
 	tests/demo.sh $(BIN) $(FOLDER)
