@@ -33,10 +33,12 @@ pub fn minute_of_day() -> Option<u16> {
     /// 2020 began then: before that there was no such program.
     const LONG_AGO_S: u64 = 1_577_836_800;
     let seconds = wall().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    let time = libc::time_t::try_from(seconds).ok().filter(|_| seconds >= LONG_AGO_S)?;
+    // The type of the crate is half as wide as that of musl on 32-bit boards. Eight bytes are right for either: all boards are
+    // little-endian.
+    let time = i64::try_from(seconds).ok().filter(|_| seconds >= LONG_AGO_S)?;
     let mut local = std::mem::MaybeUninit::<libc::tm>::uninit();
     // SAFETY: both pointers are good during the call; it fills what the second points to, or returns none.
-    let local = unsafe { libc::localtime_r(&time, local.as_mut_ptr()).as_ref() }?;
+    let local = unsafe { libc::localtime_r((&raw const time).cast(), local.as_mut_ptr()).as_ref() }?;
     u16::try_from(local.tm_hour * 60 + local.tm_min).ok()
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn trim(state: Arc<State>) {
     }
 }
 
-#[expect(unsafe_code, reason = "only the C library can do this")]
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "only the C library can do this"))]
 fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the function has no preconditions.
