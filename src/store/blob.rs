@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io,
     ops::{ControlFlow, Range},
-    sync::{Arc, PoisonError},
+    sync::Arc,
 };
 
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -47,7 +47,7 @@ impl Store {
         match self.try_blob(id) {
             // Its download has ended and is just getting its name: when it has, it is in the index.
             Err(ReadError::Store(StoreError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
-                drop(self.0.finishing.write().unwrap_or_else(PoisonError::into_inner));
+                drop(self.recorded());
                 self.try_blob(id)
             }
             // It may have been both between the two looks.

@@ -81,7 +81,7 @@ impl Store {
         }
         let sealed: Vec<_> =
             downloads.into_iter().map(|(download, to)| download.seal().map(|()| (download, to))).collect();
-        let _finishing = self.0.finishing.read().unwrap_or_else(PoisonError::into_inner);
+        let _recording = self.recording();
         let whole = sealed.iter().flatten();
         let noted: Vec<_> = whole.map(|(it, to)| Noted::named(it.id, to.as_str().as_bytes())).collect();
         self.note(Doing::Naming, &noted, true)?;

@@ -90,6 +90,7 @@ impl Store {
         for copy in imported.iter().filter_map(|import| import.copy.as_ref()) {
             copy.file.sync_all().map_err(at(&copy.path))?;
         }
+        let recording = self.recording();
         for mut import in imported {
             if let Some(copy) = import.copy.take() {
                 let path = std::mem::take(&mut import.location.path);
@@ -101,6 +102,7 @@ impl Store {
         self.sync_folders(folders)?;
         self.record(located)?;
         self.note(Doing::Naming, &named, false)?;
+        drop(recording);
         // Last: one without a record would stay for ever, and one that is missing is built again.
         let mut folders = Vec::new();
         for (id, outboard) in outboards {

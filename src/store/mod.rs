@@ -126,8 +126,8 @@ struct Shared {
     found: Mutex<Vec<PathBuf>>,
     /// Held while names in the library change.
     naming: Mutex<()>,
-    /// Held by all downloads that have ended, until they have their names and are in the index.
-    finishing: RwLock<()>,
+    /// Held by all who give files names, until those are in the index, and by one alone who takes files away.
+    recording: RwLock<()>,
     next_temp: AtomicU64,
     small: small::UnderWay,
     /// See [`Store::uses`].
@@ -269,7 +269,7 @@ impl Store {
             news: Event::new(),
             found: Mutex::default(),
             naming: Mutex::default(),
-            finishing: RwLock::default(),
+            recording: RwLock::default(),
             next_temp: AtomicU64::new(0),
             small: small::UnderWay::default(),
             uses: AtomicU64::new(0),

@@ -7,6 +7,7 @@ use std::{
     ops::ControlFlow,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use rustix::io::Errno;
@@ -25,6 +26,12 @@ use crate::content::ContentId;
 impl Store {
     /// Gives a blob that is complete another name, `library/<to>`: a hard link, or a copy where the file system has none.
     pub fn place(&self, id: &ContentId, to: &LibraryPath) -> Result<(), StoreError> {
+        let _recording = self.recording();
+        self.place_recording(id, to)
+    }
+
+    /// The same for who holds [`Store::recording`].
+    pub(super) fn place_recording(&self, id: &ContentId, to: &LibraryPath) -> Result<(), StoreError> {
         let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
         let stands = |it: &&Location| it.fault.is_none() && self.stands(it, record.size);
         let is_there = |it: &&Location| it.is_at(LIBRARY, to.as_str().as_bytes());
@@ -49,6 +56,16 @@ impl Store {
             }
         }
         Err(StoreError::NotFound(*id))
+    }
+
+    /// Holds back who takes files away, for who gives them names, until they are in the index. Not to be taken twice.
+    pub(super) fn recording(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.recording.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for all who give files names, and holds others back.
+    pub(super) fn recorded(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.recording.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stands(&self, location: &Location, size: u64) -> bool {
@@ -222,6 +239,7 @@ impl Store {
             let locations = found.into_iter().map(|(_, new)| new).collect();
             return Ok(Verified::Bad { fault: Record { locations, ..record }.fault(), damaged });
         }
+        let _recording = self.recording();
         self.name_again(lost);
         Ok(Verified::Good)
     }

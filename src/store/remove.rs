@@ -41,6 +41,8 @@ impl Store {
             if doomed.iter().any(|file| file.root == LIBRARY) {
                 self.check_library()?;
             }
+            // A file that gets its name just now would get its record when it is gone again.
+            let _recorded = self.recorded();
             self.note(Doing::Removal, &doomed, true)?;
             let records = self.take_locations(&doomed)?;
             self.delete(&doomed, &records)?;

@@ -111,7 +111,7 @@ impl Store {
     }
 
     /// Gives files of the library that rotted or went missing their names again, with the bytes of their blobs, which are
-    /// here again. What others have put there stays.
+    /// here again. What others have put there stays. For who holds [`Store::recording`].
     pub(super) fn name_again(&self, lost: Vec<(ContentId, Location)>) {
         for (id, location) in lost {
             let path = self.roots().path(&location);
@@ -120,7 +120,7 @@ impl Store {
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
             let to = std::str::from_utf8(&location.path).ok().and_then(LibraryPath::new).filter(|_| is_free);
-            if let Some(Err(error)) = to.map(|to| self.place(&id, &to)) {
+            if let Some(Err(error)) = to.map(|to| self.place_recording(&id, &to)) {
                 log::warn!("{} stays as it is: {error}", path.display());
             }
         }

@@ -194,6 +194,7 @@ impl Store {
             }
         }
         if is_bad && let Some(record) = self.0.index.record(&record.id)?.filter(Record::is_available) {
+            let _recording = self.recording();
             self.name_again(record.lost_names().collect());
         }
         Ok(bytes.max(FILE_BYTES))

@@ -127,6 +127,7 @@ impl SmallFiles {
 
     fn try_place(&self) -> Result<Vec<PutOutcome>, StoreError> {
         let Self { store, files, .. } = self;
+        let _recording = store.recording();
         let (mut outcomes, mut folders) = (Vec::with_capacity(files.len()), Vec::new());
         let mut located: Vec<(ContentId, u64, Location)> = Vec::with_capacity(files.len());
         for (file, location) in files.iter().zip(store.name_small(files)?) {
