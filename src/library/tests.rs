@@ -185,7 +185,7 @@ fn what_was_probably_not_meant_is_refused() {
     let add = |path: &str| node.library.add(&request(Path::new(path)), &mut go_on).unwrap_err();
     assert!(matches!(add("/"), LibraryError::NeedsYes { .. }));
     assert!(matches!(add("/root"), LibraryError::NeedsYes { .. }));
-    assert!(matches!(add("/no/such/file"), LibraryError::Io { .. }));
+    assert!(matches!(add("/no/such/file"), LibraryError::Unreadable(_)));
     assert!(matches!(add("/dev/null"), LibraryError::Refused { .. }));
     let data = node.folder.path().join("data");
     assert!(matches!(node.library.add(&request(&data), &mut go_on), Err(LibraryError::Refused { .. })));
