@@ -33,4 +33,4 @@ if readelf -lW "$binary" | grep INTERP; then
     exit 1
 fi
 
-tests/demo.sh "qemu-aarch64-static -cpu cortex-a53 $binary" config </dev/null
+DEMO_BOOTSTRAP=1 tests/demo.sh "qemu-aarch64-static -cpu cortex-a53 $binary" config </dev/null

@@ -4,7 +4,8 @@
 # usage: tests/demo.sh BINARY [FOLDER]
 #
 # Everything stays on this machine (127.0.0.1) and in a temporary folder that goes at the end, as do both nodes. It ends
-# with an error if the copy is not complete within DEMO_SECONDS (default: 300).
+# with an error if the copy is not complete within DEMO_SECONDS (default: 300). With DEMO_BOOTSTRAP set the mirror is told where
+# the library is: qemu does not do multicast for a program of another processor.
 set -eu
 
 binary=$1
@@ -74,11 +75,13 @@ library_pid=$!
 await "$library_pid" "the library answered" answers $library
 library_id=$($library --json id | value node)
 library_page=$(value pages <"$dir/status")
+bootstrap=${DEMO_BOOTSTRAP:+--bootstrap $library_id@$(value listen <"$dir/status")}
 echo "   peer id $library_id"
 
-echo "3. A mirror starts, which is told nothing but whom it may copy ..."
+echo "3. A mirror starts, which is told nothing but whom it may copy${DEMO_BOOTSTRAP:+, and where that is} ..."
 started=$(date +%s)
-$mirror run --listen /ip4/127.0.0.1/udp/0/quic-v1 --http 127.0.0.1:0 --mirror --only "$library_id" &
+# shellcheck disable=SC2086 # two words, or none
+$mirror run $bootstrap --listen /ip4/127.0.0.1/udp/0/quic-v1 --http 127.0.0.1:0 --mirror --only "$library_id" &
 mirror_pid=$!
 await "$mirror_pid" "the mirror answered" answers $mirror
 mirror_page=$(value pages <"$dir/status")

@@ -352,8 +352,8 @@ impl Facts<'_> {
     }
 
     fn firewall(&self) -> String {
-        let ports: Vec<_> = self.own_address().into_iter().map(port).collect();
-        format!("let UDP ports 5353 (mDNS) and {} in through the firewalls here and there", ports.concat())
+        let address = self.own_address().or(self.listen.first().map(String::as_str)).unwrap_or_default();
+        format!("let UDP ports 5353 (mDNS) and {} in through the firewalls here and there", port(address))
     }
 
     /// One that another machine can use: any but the loopback address, and IPv4 is what people recognise.
