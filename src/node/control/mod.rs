@@ -1,9 +1,9 @@
 //! The control socket: how the command line talks to a running node.
 //!
-//! A Unix socket in the runtime folder, open to its owner alone, or to the group of a system service. A client sends one [`Request`] as a line of JSON; the
-//! node answers with [`Reply`] lines, the last of which is [`Reply::Done`] or [`Reply::Error`], and closes. After a
-//! [`Reply::Data`] line the bytes that it announces follow as they are. The same replies are what the program prints
-//! with `--json`: fields are only ever added.
+//! A Unix socket in the runtime folder, open to its owner alone, or to the group of a system service. A client sends one
+//! [`Request`] as a line of JSON; the node answers with [`Reply`] lines, the last of which is [`Reply::Done`] or
+//! [`Reply::Error`], and closes. After a [`Reply::Data`] line the bytes that it announces follow as they are. The same replies
+//! are what the program prints with `--json`: fields are only ever added.
 //!
 //! A client that goes away ends what it asked for, at the next reply: a file that is being read is left, and an add publishes
 //! nothing any more. What was published stands, and asking again continues.
