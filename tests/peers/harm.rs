@@ -195,7 +195,7 @@ async fn gorge(network: Started, from: NodeId, id: ContentId, bytes: u64) {
 }
 
 #[test]
-fn who_asks_for_everything_and_takes_next_to_nothing_costs_little_and_loses_its_slots() {
+fn who_asks_for_everything_and_takes_next_to_nothing_costs_little_and_others_are_served() {
     const FILM_BYTES: usize = 32 << 20;
     /// What it may cost: its slots, each with three frames, and what its connection holds.
     const COSTS_KIB: u64 = 8 << 10;
@@ -220,7 +220,6 @@ fn who_asks_for_everything_and_takes_next_to_nothing_costs_little_and_loses_its_
     let mut mirror = nodes.place(2).start(&["--mirror"]);
     mirror.wait_for_blobs(1);
     assert!(fs::read(mirror.library().join("Films/film.webm")).unwrap() == film);
-    publisher.wait_for("its loss of them", |status| sending(status) == Some(0));
     let peak = publisher.memory_kib("VmHWM");
     println!("{before} KiB before, {peak} KiB at most");
     assert!(peak < before + COSTS_KIB, "it cost {} KiB", peak - before);
