@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the program for 64-bit boards and runs it as one under qemu: two nodes find each other, and one copies the other's
-# library and verifies it.
+# Builds the program for 64-bit boards and runs it as one under qemu: a node copies the library of another, of which it is told,
+# and verifies it.
 #
 # usage: cross/check.sh [TARGET_FOLDER]
 #
