@@ -76,14 +76,16 @@ impl Library {
         self.put_record(key, |record| record.unfinished = self.lock().at_work.get(key).is_some_and(|count| *count > 0))
     }
 
-    /// Takes away what came of items, or of their download, that were withdrawn or refused while they came.
-    pub(super) fn drop_unlisted(&self, key: &CollectionKey, items: &[Item]) -> Result<(), LibraryError> {
+    /// Takes away what came of items, or of their download, that were withdrawn or refused while they came. They were listed in
+    /// this version, or in a later one.
+    pub(super) fn drop_unlisted(&self, key: &CollectionKey, version: u64, items: &[Item]) -> Result<(), LibraryError> {
         // No version comes between the look and the removal.
         let _writing = self.start_writing();
+        let is_same = self.summary(key).is_some_and(|it| it.version == version);
         let (mut lists, notes) = ([self.manifest(key)?, self.kept(key)?], self.notes(key)?);
         for item in items {
-            let mut is_listed = false;
-            for list in lists.iter_mut().flatten() {
+            let mut is_listed = is_same;
+            for list in lists.iter_mut().flatten().filter(|_| !is_same) {
                 is_listed |= list.item(&item.path)?.is_some_and(|listed| listed.id == item.id);
             }
             if !is_listed || notes.is_unwanted(&item.path) {

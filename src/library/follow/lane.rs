@@ -210,7 +210,7 @@ impl<C: Connect> Runner<'_, C> {
                 Lane::Large => self.fetch_large(&summary.key, wants, &handle).await,
             };
             // A version may have come meanwhile that does not list them.
-            with(&self.follower.library, move |library| library.drop_unlisted(&summary.key, &items))
+            with(&self.follower.library, move |library| library.drop_unlisted(&summary.key, summary.version, &items))
                 .await
                 .map_err(|error| not_now("putting in order what came", &error))?;
             drop(place);
