@@ -86,10 +86,10 @@ fn scrub_line(scrub: &ScrubStatus) -> String {
         ScrubState::Resting => "resting",
     };
     format!(
-        "{state}, {} of {} in this pass; {} before, {} found",
+        "{state}, {} of {} in this round; {} before, {} found",
         size(scrub.checked_bytes),
         size(scrub.total_bytes),
-        count(scrub.passes, "pass"),
+        count(scrub.passes, "round"),
         count(scrub.damaged, "damaged file")
     )
 }
