@@ -138,7 +138,7 @@ pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
     while read < len {
         // Memory grows with what arrives, not with what is announced.
         let piece = pace.pass((len - read).min(GROUP_BYTES as usize)).await;
-        body.resize(body.len().max(read + piece), 0);
+        wire::grow(&mut body, read + piece);
         if let Err(error) = at_pace(pace, reader.read_exact(&mut body[read..read + piece])).await? {
             return Some(Err(error.into()));
         }

@@ -59,12 +59,21 @@ pub async fn read_frame_into<R: AsyncRead + Unpin>(
     let mut read = 0;
     while read < len {
         let end = len.min(body.len().max(read + STEP_BYTES));
-        body.resize(body.len().max(end), 0);
+        grow(&mut body, end);
         reader.read_exact(&mut body[read..end]).await?;
         read = end;
     }
     body.truncate(len);
     Ok(Some(Frame { kind, body }))
+}
+
+/// Fills up with zeros to so many bytes: `Vec::resize`, but not byte by byte where the program is built to be small.
+pub(crate) fn grow(body: &mut Vec<u8>, bytes: usize) {
+    const ZEROS: [u8; 1024] = [0; 1024];
+    body.reserve(bytes.saturating_sub(body.len()));
+    while body.len() < bytes {
+        body.extend_from_slice(&ZEROS[..ZEROS.len().min(bytes - body.len())]);
+    }
 }
 
 /// What a frame begins with.

@@ -11,6 +11,7 @@ mod frame;
 pub mod peers;
 mod text;
 
+pub(crate) use frame::grow;
 pub use frame::{Frame, FrameError, Head, read_frame, read_frame_into, read_head, write_frame, write_head};
 pub use text::Text;
 
