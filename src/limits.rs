@@ -137,6 +137,8 @@ pub mod store {
     pub const DAMAGED_INDEXES: u32 = 3;
     /// Small files that are written before they are synced together: their records are two batches of the index.
     pub const SMALL_FILES_PER_SYNC: usize = 2 * (BATCH_RECORDS - 4);
+    /// Bytes of such a file at most.
+    pub const SMALL_FILE_BYTES: u64 = 4 * super::GROUP_BYTES;
     /// Bytes of all programs that wait for a disk: with more, small files are synced one by one, and not all that there is. A
     /// card that takes 10 MB in a second has them before the peer is kept waiting for too long.
     pub const SYNC_ALL_BYTES: u64 = 256 * 1024 * 1024;
@@ -359,7 +361,8 @@ const _: () = {
     assert!(wire::DATA_BYTES.is_multiple_of(GROUP_BYTES));
     assert!(transfer::REQUEST_BYTES.is_multiple_of(wire::DATA_BYTES));
     assert!(transfer::OPEN_REQUESTS <= wire::PIPELINED_REQUESTS);
-    assert!(transfer::SMALL_BYTES <= GROUP_BYTES);
+    assert!(transfer::SMALL_BYTES <= wire::DATA_BYTES && transfer::SMALL_BYTES <= transfer::REQUEST_BYTES);
+    assert!(transfer::SMALL_BYTES < transfer::SHARED_BYTES);
     let said_items = transfer::NAMED_ITEMS * (2 * library::PATH_BYTES + 256);
     let said = said_items + network::KNOWN_PEERS * (64 + 128) + library::COLLECTIONS * 256;
     assert!(said as u64 <= transfer::SAID_BYTES);

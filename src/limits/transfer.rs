@@ -37,7 +37,7 @@ pub const PATIENCE_MS: u64 = 10_000;
 /// How often a peer that lacks what it said it has is asked again what it has.
 pub const LOOKS: usize = 16;
 /// Bytes of a blob that is fetched by one request, and kept in memory until its batch is written.
-pub const SMALL_BYTES: u64 = super::NO_OUTBOARD_BYTES;
+pub const SMALL_BYTES: u64 = super::store::SMALL_FILE_BYTES;
 /// Bytes of one batch of small blobs.
 pub const SMALL_BATCH_BYTES: u64 = 11 * 256 * 1024;
 /// A running download is made durable this often, besides `store::CHECKPOINT_BYTES`.

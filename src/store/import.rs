@@ -169,7 +169,7 @@ impl Store {
         Ok(Imported { id, size, location, outboard: hashed.outboard, copy: None })
     }
 
-    /// Moves a synced and verified outboard to its place. The folder is yet to be synced.
+    /// Makes a verified outboard durable and moves it to its place. The folder is yet to be synced.
     pub(super) fn keep_outboard(
         &self,
         id: &ContentId,
@@ -177,12 +177,17 @@ impl Store {
         folders: &mut Vec<PathBuf>,
     ) -> Result<(), StoreError> {
         outboard.file.sync_data().map_err(at(&outboard.path))?;
+        folders.extend(self.name_outboard(id, outboard)?.parent().map(Path::to_owned));
+        Ok(())
+    }
+
+    /// Moves a verified outboard to its place, which it returns.
+    pub(super) fn name_outboard(&self, id: &ContentId, outboard: &Temp) -> Result<PathBuf, StoreError> {
         self.make_outboard_folder(id)?;
         let path = self.outboard_path(id);
         // An outboard that is there has the same bytes, or wrong ones.
         std::fs::rename(&outboard.path, &path).map_err(at(&path))?;
-        folders.extend(path.parent().map(Path::to_owned));
-        Ok(())
+        Ok(path)
     }
 
     /// Writes down where blobs are; files and folders are synced before. Names that they lost they get again.
@@ -216,6 +221,13 @@ impl Store {
         Ok(lost)
     }
 
+    /// A file for the outboard of a blob of so many bytes, if it has one.
+    pub(super) fn begin_outboard(&self, size: u64) -> Result<Option<Temp>, StoreError> {
+        (size > NO_OUTBOARD_BYTES)
+            .then(|| Temp::create(self.0.data.join("outboard").join(self.temp_name())))
+            .transpose()
+    }
+
     fn hash_file(&self, path: &Path, copy: Option<&Temp>, progress: Progress<'_>) -> Result<Hashed, ImportError> {
         // Looked at before it is opened: opening a device can do things.
         let before = std::fs::metadata(path).map_err(|error| ImportError::unreadable(path, error))?;
@@ -235,9 +247,7 @@ impl Store {
     ) -> Result<Hashed, ImportError> {
         let unreadable = |error| ImportError::unreadable(path, error);
         let before = file.metadata().map_err(unreadable)?;
-        let outboard = (before.len() > NO_OUTBOARD_BYTES)
-            .then(|| Temp::create(self.0.data.join("outboard").join(self.temp_name())))
-            .transpose()?;
+        let outboard = self.begin_outboard(before.len())?;
         // Read-ahead is larger then. A file system that does not know the advice does well enough without.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         let mut source =

@@ -91,7 +91,7 @@ pub use paths::LibraryPath;
 pub use repair::Damage;
 pub use room::Totals;
 pub use scrub::{Position, Scrubbed};
-pub use small::{PutOutcome, SmallBlob, SmallFiles};
+pub use small::{PutOutcome, SmallBlob, SmallFiles, content_of};
 
 use crate::{
     content::ContentId,

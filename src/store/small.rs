@@ -1,6 +1,7 @@
 //! Many small blobs at once: one round of syncs for many files.
 
 use std::{
+    ops::Range,
     os::unix::fs::FileExt,
     path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,17 +11,19 @@ use super::{
     LibraryPath, Store, StoreError,
     errors::at,
     files::Temp,
+    hash::hash,
     paths::Folder,
     record::Location,
     together::{Slowness, Together},
+    tree::Tree,
     unfinished::Noted,
 };
 use crate::{
     content::ContentId,
-    limits::{NO_OUTBOARD_BYTES, store::SMALL_FILES_PER_SYNC},
+    limits::store::{SMALL_FILE_BYTES, SMALL_FILES_PER_SYNC},
 };
 
-/// A blob in memory, and where it is to stand. For blobs of at most [`NO_OUTBOARD_BYTES`], which have no outboard.
+/// A blob in memory, and where it is to stand. For blobs of at most [`SMALL_FILE_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmallBlob {
     /// What the bytes hash to, if they are right.
@@ -67,6 +70,14 @@ struct SmallFile {
     to: LibraryPath,
     /// None if the bytes are wrong.
     temp: Option<Temp>,
+    /// None if there is none to be kept. It is not synced: one that a power cut damages is built again, of a file as small.
+    outboard: Option<Temp>,
+}
+
+/// The content of an encoded range of whole groups of a blob of this size, with the hashes taken out; none if it has another
+/// length. It is not verified.
+pub fn content_of(size: u64, range: &Range<u64>, encoded: &[u8]) -> Option<Vec<u8>> {
+    Tree::new(&ContentId([0; 32]), size).content_of(range, encoded)
 }
 
 impl Store {
@@ -91,8 +102,8 @@ impl Store {
         let mut written = SmallFiles { store: self.clone(), files: Vec::with_capacity(blobs.len()), note: None, bytes };
         let together = Together::begin(&self.0.incoming, &self.0.small.slowness)?;
         for SmallBlob { id, bytes, to } in blobs {
-            let temp = self.write_one(&id, &bytes)?;
-            written.files.push(SmallFile { id, size: bytes.len() as u64, to, temp });
+            let (temp, outboard) = self.write_one(&id, &bytes)?.unzip();
+            written.files.push(SmallFile { id, size: bytes.len() as u64, to, temp, outboard: outboard.flatten() });
         }
         let whole = written.files.iter().filter(|file| file.temp.is_some());
         let noted: Vec<_> = whole.map(|file| Noted::named(file.id, file.to.as_str().as_bytes())).collect();
@@ -102,15 +113,24 @@ impl Store {
         Ok(written)
     }
 
-    /// None if the bytes are wrong.
-    fn write_one(&self, id: &ContentId, bytes: &[u8]) -> Result<Option<Temp>, StoreError> {
-        if bytes.len() as u64 > NO_OUTBOARD_BYTES || ContentId::of(bytes) != *id {
+    /// The file and its outboard; none if the bytes are wrong.
+    fn write_one(&self, id: &ContentId, bytes: &[u8]) -> Result<Option<(Temp, Option<Temp>)>, StoreError> {
+        let size = bytes.len() as u64;
+        if size > SMALL_FILE_BYTES {
+            return Ok(None);
+        }
+        let outboard = self.begin_outboard(size)?;
+        let found = match &outboard {
+            None => ContentId::of(bytes),
+            Some(outboard) => hash(bytes, size, Some(&outboard.file), 1).map_err(at(&outboard.path))?,
+        };
+        if found != *id {
             return Ok(None);
         }
         self.note_use();
         let temp = Temp::create(self.0.incoming.join(self.temp_name()))?;
         temp.file.write_all_at(bytes, 0).map_err(at(&temp.path))?;
-        Ok(Some(temp))
+        Ok(Some((temp, outboard)))
     }
 }
 
@@ -144,6 +164,13 @@ impl SmallFiles {
         }
         store.sync_folders(folders)?;
         store.record(located)?;
+        // One without a record would stay for ever.
+        let stored = files.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, PutOutcome::Stored));
+        for (id, outboard) in stored.filter_map(|(file, _)| Some((file.id, file.outboard.as_ref()?))) {
+            if let Err(error) = store.name_outboard(&id, outboard) {
+                log::warn!("an outboard is built when it is needed: {error}");
+            }
+        }
         Ok(outcomes)
     }
 }

@@ -127,6 +127,19 @@ impl Tree {
         encoded.is_empty().then_some(checked)
     }
 
+    /// The content of an encoded range of whole groups without the hashes, of which none is looked at; none if it has another
+    /// length.
+    pub(super) fn content_of(&self, range: &Range<u64>, mut encoded: &[u8]) -> Option<Vec<u8>> {
+        let mut content = Vec::with_capacity(encoded.len());
+        for step in self.bao.ranges_pre_order_chunks_iter_ref(&self.chunks(range), 0) {
+            match step {
+                BaoChunk::Parent { .. } => _ = encoded.split_off(..PAIR)?,
+                BaoChunk::Leaf { size, .. } => content.extend_from_slice(encoded.split_off(..size)?),
+            }
+        }
+        encoded.is_empty().then_some(content)
+    }
+
     fn pair_offset(&self, node: TreeNode) -> Option<u64> {
         self.bao.pre_order_offset(node).map(|pairs| pairs * PAIR as u64)
     }

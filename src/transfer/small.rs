@@ -25,7 +25,7 @@ use crate::{
         transfer::{SMALL_BATCH_BYTES, SMALL_BYTES},
         wire::PIPELINED_REQUESTS,
     },
-    store::{LibraryPath, PutOutcome, SmallBlob, Store, StoreError},
+    store::{LibraryPath, PutOutcome, SmallBlob, Store, StoreError, content_of},
     wire::{
         blob::{Get, Range, Ranges, Request},
         write_frame,
@@ -172,9 +172,12 @@ async fn read_answer<R: AsyncRead + Unpin>(
         match answer.handle_frame(&mut next_frame(reader, pace, Vec::new()).await?)? {
             Step::Begun { lacking } if !lacking.is_empty() => outcome = Err(FetchError::NotFound),
             Step::Begun { .. } => {}
-            // A blob of one group has no hashes beside its bytes.
-            Step::Data(data) if data.encoded().len() as u64 == want.size => bytes = data.encoded().to_vec(),
-            Step::Data(_) => return Err(Violation::WrongBytes.into()),
+            // They come in order, and the hashes between them are not needed: all is verified before it is written.
+            Step::Data(data) => {
+                let Range { start, len } = data.range();
+                let content = content_of(want.size, &(start..start + len), data.encoded());
+                bytes.extend(content.ok_or(Violation::WrongBytes)?);
+            }
             Step::End => return Ok(outcome.map(|()| bytes)),
             Step::Refused(reply) => {
                 return Ok(Err(FetchError::refused(reply)));

@@ -102,7 +102,7 @@ impl Model {
             }
             Op::Put(blobs) => {
                 for (at, (blob, name)) in blobs.iter().enumerate() {
-                    if SIZES[*blob as usize] <= 65_536 {
+                    if SIZES[*blob as usize] <= 262_144 {
                         self.give(*blob, *name, each(at));
                         wrong = wrong.or((told.is_some() && !each(at)).then_some("not stored"));
                     }

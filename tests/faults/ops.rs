@@ -19,7 +19,7 @@ use proptest::{collection::vec, prelude::*};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the blobs that all is about: whatever the store treats differently, two of the same size.
-pub const SIZES: [usize; 8] = [0, 1, 5_000, 5_000, 65_536, 65_537, 200_000, 200_000];
+pub const SIZES: [usize; 8] = [0, 1, 5_000, 5_000, 65_536, 65_537, 200_000, 300_000];
 /// Names that they may get. They are few, so that blobs meet under one.
 pub const NAMES: u8 = 5;
 

@@ -10,7 +10,7 @@ use crate::{
         manifest::{Items, Manifest},
         names,
     },
-    limits::{follow::SMALL_WANTS, transfer::SMALL_BYTES},
+    limits::{GROUP_BYTES, follow::SMALL_WANTS, transfer::SMALL_BYTES},
     status::NoticeLevel,
     store::{BlobState, Fault, LibraryPath, StoreError},
     transfer::Priority,
@@ -52,9 +52,19 @@ impl Lane {
         }
     }
 
-    /// Whether an item goes on this lane.
-    pub fn takes(self, item: &Item) -> bool {
-        (item.size <= SMALL_BYTES) == (self == Self::Small)
+    /// Whether an item can go on this lane, whatever the store has of it.
+    fn may_take(self, item: &Item) -> bool {
+        match self {
+            Self::Small => item.size <= SMALL_BYTES,
+            Self::Large => item.size > GROUP_BYTES,
+        }
+    }
+
+    /// Whether an item of which the store has this goes on this lane. Where there is something of several groups to build upon,
+    /// not all of it is fetched.
+    fn takes(self, item: &Item, state: Option<BlobState>) -> bool {
+        let is_begun = item.size > GROUP_BYTES && state.is_some_and(|state| state != BlobState::Complete);
+        (item.size <= SMALL_BYTES && !is_begun) == (self == Self::Small)
     }
 }
 
@@ -153,9 +163,12 @@ fn scan_collection(
             return Ok(());
         }
         cursor.offset += 1;
-        let is_now = |item: &Item| lane.takes(item) && policy.item_priority(&summary.key, &item.path) == Some(priority);
-        let Some(item) = item.filter(is_now) else { continue };
+        let is_now = |item: &Item| policy.item_priority(&summary.key, &item.path) == Some(priority);
+        let Some(item) = item.filter(|item| lane.may_take(item) && is_now(item)) else { continue };
         let info = library.store().info(&item.id)?;
+        if !lane.takes(&item, info.as_ref().map(|info| info.state)) {
+            continue;
+        }
         if summary.mine && !info.as_ref().is_some_and(|info| is_rotten(info.state)) {
             continue;
         }
@@ -323,5 +336,30 @@ fn is_over(library: &Library, manifest: &mut Manifest, old: &Item) -> Result<boo
     match manifest.item(&old.path)? {
         Some(new) if new.id != old.id => library.is_held(&new.id),
         _ => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_few_groups_is_fetched_as_a_whole_unless_something_of_it_is_here() {
+        let lane_of = |size, state| {
+            let item = Item { size, ..crate::library::item::sample("book", b"") };
+            let lanes = [Lane::Small, Lane::Large].into_iter().filter(|lane| lane.takes(&item, state));
+            let lanes = Vec::from_iter(lanes);
+            assert!(lanes.len() == 1 && lanes[0].may_take(&item), "{size} {state:?}: {lanes:?}");
+            lanes[0]
+        };
+        let begun = [BlobState::Partial { verified_bytes: 0 }, BlobState::Unavailable(Fault::Damaged)];
+        for state in begun.map(Some) {
+            assert_eq!(lane_of(GROUP_BYTES, state), Lane::Small, "{state:?}");
+            assert_eq!(lane_of(SMALL_BYTES, state), Lane::Large, "{state:?}");
+        }
+        for state in [None, Some(BlobState::Complete)] {
+            assert_eq!(lane_of(SMALL_BYTES, state), Lane::Small, "{state:?}");
+            assert_eq!(lane_of(SMALL_BYTES + 1, state), Lane::Large, "{state:?}");
+        }
     }
 }

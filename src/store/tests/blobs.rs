@@ -267,3 +267,33 @@ fn many_threads_share_one_store() {
     });
     assert_eq!(store.totals().blobs, 400);
 }
+
+#[test]
+fn small_blobs_of_several_groups_have_outboards() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let target = open(there.path());
+    for (seed, size) in [65_536, 65_537, 200_000, SMALL_FILE_BYTES as usize].into_iter().enumerate() {
+        let bytes = content(size, seed as u8);
+        let path = here.path().join(format!("{size}.bin"));
+        fs::write(&path, &bytes).unwrap();
+        let source = open(here.path());
+        let id = import(&source, &path);
+        let range = 0..size as u64;
+        let encoded = source.blob(&id).unwrap().encode(range.clone()).unwrap();
+        assert!(content_of(range.end, &range, &encoded).as_ref() == Some(&bytes), "{size}");
+        assert_eq!(content_of(range.end, &range, &encoded[1..]), None);
+        assert_eq!(content_of(range.end, &range, &[&encoded[..], &[0]].concat()), None);
+
+        let wrong = SmallBlob { bytes: [&bytes[1..], &[0]].concat(), ..small(&bytes, "book") };
+        let blobs = vec![wrong, small(&bytes, &format!("{size}"))];
+        assert!(matches!(target.put_small(blobs).unwrap()[..], [PutOutcome::Corrupt, PutOutcome::Stored]));
+        let built = fs::read(source.outboard_path(&id)).ok();
+        assert!(fs::read(target.outboard_path(&id)).ok() == built && built.is_some() == (size > 65_536), "{size}");
+        assert!(target.blob(&id).unwrap().encode(range).unwrap() == encoded);
+    }
+    let temporary =
+        fs::read_dir(there.path().join("outboard")).unwrap().filter(|it| it.as_ref().unwrap().path().is_file());
+    assert_eq!(temporary.count(), 0, "what was wrong left nothing behind");
+    let large = small(&content(SMALL_FILE_BYTES as usize + 1, 9), "large");
+    assert!(matches!(target.put_small(vec![large]).unwrap()[..], [PutOutcome::Corrupt]));
+}

@@ -24,7 +24,11 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{unfinished::Doing, *};
-use crate::limits::{GROUP_BYTES, store::VALUE_BYTES, wire::DATA_BYTES};
+use crate::limits::{
+    GROUP_BYTES,
+    store::{SMALL_FILE_BYTES, VALUE_BYTES},
+    wire::DATA_BYTES,
+};
 
 fn open(data: &Path) -> Store {
     Store::open(data, Options::default()).unwrap()

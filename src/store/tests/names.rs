@@ -54,7 +54,7 @@ fn small_blobs_are_verified_and_durable() {
     let store = open(dir.path());
     let mut blobs: Vec<_> = (0..150u32).map(|at| small(&at.to_le_bytes(), &format!("c/{}/{at}", at % 3))).collect();
     blobs[70].bytes.push(0);
-    blobs.push(small(&content(70_000, 1), "c/long"));
+    blobs.push(small(&content(SMALL_FILE_BYTES as usize + 1, 1), "c/long"));
     blobs.push(small(b"", "c/empty"));
     let outcomes = store.put_small(blobs).unwrap();
     for (at, outcome) in outcomes.iter().enumerate() {

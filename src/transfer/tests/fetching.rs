@@ -123,7 +123,7 @@ fn damaged_bytes_are_not_sent_and_the_rest_is_kept() {
 #[test]
 fn small_blobs_arrive_in_batches() {
     let (server, client) = (Node::new(), Node::new());
-    let contents: Vec<_> = (0..500).map(|seed| bytes(seed, seed as usize * 131 % 40_000)).collect();
+    let contents: Vec<_> = (0..500).map(|seed| bytes(seed, seed as usize * 619 % (SMALL_BYTES as usize + 1))).collect();
     let mut wants: Vec<_> = contents
         .iter()
         .map(|content| (server.share(content), content.len() as u64))

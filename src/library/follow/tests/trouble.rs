@@ -78,7 +78,7 @@ fn what_is_withdrawn_or_refused_while_it_comes_does_not_stay() {
     let book = || Remove::Path("b".to_owned());
     for (is_withdrawn, what, left) in [(true, book(), 1), (false, book(), 1), (false, Remove::Collection, 0)] {
         let (a, b) = (Node::new(1), Node::new(2));
-        let large = "x".repeat(68_000);
+        let large = "x".repeat(LARGE);
         let key = a.add(&library_of(a.folder.path(), &[("a", "1"), ("b", &large)])).collection.key;
         let following = b.follow(Link { is_slow: true, ..Link::to(&a) });
         until("it is coming", || b.library.store().begun().len() == 1 && b.files().len() == 1);
