@@ -10,7 +10,9 @@ BIN = $(OUT)/release/allibrary
 # The board to build for: make cross TARGET=aarch64-unknown-linux-musl
 TARGET ?= aarch64-unknown-linux-musl
 # Those that a release is for; cross/README.md says which board is which.
-BOARDS = aarch64-unknown-linux-musl
+BOARDS = aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl
+# Whether `make cross` compiles in a container: where an engine runs. CONTAINER= does without.
+CONTAINER ?= $(shell (docker info || podman info) >/dev/null 2>&1 && echo yes)
 DENY_VERSION = 0.20.2
 COVERAGE_VERSION = 0.9.1
 FUZZ_VERSION = 0.13.2
@@ -20,7 +22,7 @@ PART ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage cross cross-all check-cross dist tools
+.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage cross cross-all cross-report check-cross check-boards dist tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,11 +33,21 @@ run: build ## Build and start a node; SHARE=<folder> shares a folder, ARGS=<flag
 build: tools ## Build the release binary
 	$(CARGO) build --release --locked --bin allibrary
 
-cross: tools ## Build for a board, without a container; TARGET=<Rust target>, see cross/README.md
-	CARGO="$(CARGO)" cross/build.sh $(TARGET)
+cross: tools ## Build for a board; TARGET=<Rust target>, see cross/README.md
+	CARGO="$(CARGO)" CROSS_CONFIG=cross/Cross.toml cross/build.sh $(if $(CONTAINER),--container) $(TARGET)
 
 check-cross: ## Build for 64-bit boards, and copy a library between two such nodes under qemu
-	cross/check.sh $(OUT)
+	CARGO="$(CARGO)" cross/check.sh long aarch64-unknown-linux-musl
+
+check-boards: build ## The same for all boards, built as for a release; in a container too, and on whole emulated boards (root)
+	CARGO="$(CARGO)" cross/check.sh release $(BOARDS)
+	CARGO="$(CARGO)" tests/container.sh $(BOARDS)
+	tests/machine.sh arm64 $(OUT)/aarch64-unknown-linux-musl/release/allibrary $(BIN)
+	tests/machine.sh armhf $(OUT)/armv7-unknown-linux-musleabihf/release/allibrary $(BIN)
+	$(MAKE) --no-print-directory cross-report
+
+cross-report: ## Show the size of what was built for boards, and what it needs of memory and of the kernel
+	cross/report.sh $(BOARDS)
 
 # One after the other: built together, the program would get what stock libp2p needs of tokio.
 test: tools ## Run the whole test suite
@@ -49,9 +61,9 @@ fixture: tools ## Make the data folder of today's format that the tests keep aga
 	$(CARGO) build --locked --bin allibrary
 	tests/fixtures/make.sh $(dir $(BIN))../debug/allibrary tests/fixtures/schema-2.tar.gz
 
-check: tools fmt clippy doc deny no-tokio-runtime test ## All that a change must pass
+check: tools fmt clippy doc deny no-tokio-runtime test check-cross ## All that a change must pass
 
-check-long: check coverage bench fuzz ## What takes longer than a check may: large files, hours, the figures, coverage, fuzzing
+check-long: check coverage bench fuzz check-boards ## What takes longer than a check may: large files, hours, the figures, coverage, fuzzing, all boards
 	$(CARGO) test --locked --profile long -- --ignored
 
 # The toolchain is the stable one, which has coverage for the fuzzer, but no sanitizers.

@@ -1,0 +1,181 @@
+#!/bin/bash
+# A whole board, which qemu emulates with the kernel of Debian: 512 MB of memory, a disk, and a cable to this machine. The node
+# there starts at boot, finds the library here by itself, copies it, has its power cut, and serves what it has after that.
+#
+#   tests/machine.sh arm64|armhf BOARD_PROGRAM PC_PROGRAM       (as root; for the memory that it took, see the last line)
+#
+# Debian's kernel and busybox for boards are kept in CROSS_CACHE (default: ~/.cache/allibrary-cross); it needs Debian's packages
+# cpio, e2fsprogs, iproute2, kmod and qemu-system-arm.
+set -euo pipefail
+
+architecture=$1
+board_program=$(realpath "$2")
+pc_program=$(realpath "$3")
+# The node's share of a board with 512 MB, at its peak.
+most_kib=65536
+case $architecture in
+    arm64) kernel_package=linux-image-arm64 qemu="qemu-system-aarch64 -cpu cortex-a53" cipher=AES_256 ;;
+    # It has no AES instructions.
+    armhf) kernel_package=linux-image-armmp qemu="qemu-system-arm -cpu cortex-a7" cipher=CHACHA20 ;;
+    *) echo "arm64 or armhf, not $architecture" >&2 && exit 2 ;;
+esac
+
+dir=$(mktemp -d)
+lan=allibrary-machine-$$
+pids=()
+finish() {
+    kill -KILL "${pids[@]}" 2>/dev/null || true
+    wait 2>/dev/null || true
+    ip netns delete "$lan" 2>/dev/null || true
+    rm -rf "$dir"
+}
+trap finish EXIT
+
+fail() {
+    echo "machine: $1" >&2
+    tail -n 60 "$dir/console" "$dir/library.log" >&2 || true
+    exit 1
+}
+
+# Waits until the board has said something on its console.
+await() {
+    local deadline=$((SECONDS + 300))
+    until grep -q "^$1" "$dir/console"; do
+        kill -0 "$board" 2>/dev/null || fail "the board ended before it said: $1"
+        [ $SECONDS -lt $deadline ] || fail "the board has not said: $1"
+        sleep 0.2
+    done
+}
+
+# Fetches packages of the board's architecture, beside those of this machine, and unpacks them.
+fetch() {
+    local state=$dir/apt
+    local apt=(-q -o "APT::Architecture=$architecture" -o "APT::Architectures::=$architecture" -o "Dir::State=$state"
+        -o "Dir::Cache=$state" -o "Dir::State::status=$state/status" -o "APT::Sandbox::User=root")
+    mkdir -p "$state/lists/partial" "$state/archives/partial" "$1.new"
+    touch "$state/status"
+    # Debian's lists of some architectures are at times not to be had as a whole; the one that is needed may be.
+    apt-get "${apt[@]}" update >"$state/said" 2>&1 || true
+    local kernel
+    kernel=$(apt-cache "${apt[@]}" depends "$kernel_package" | sed -n 's/.*Depends: \(linux-image-[^ ]*\)/\1/p' | head -n 1)
+    (cd "$state" && apt-get "${apt[@]}" download "${kernel:?}" busybox-static >>said 2>&1) || { cat "$state/said" >&2 && return 1; }
+    for package in "$state"/*.deb; do
+        dpkg-deb -x "$package" "$1.new"
+    done
+    # Debian puts it where it is no longer looked for.
+    depmod -b "$1.new" "$(ls "$1.new/lib/modules")"
+    mv "$1.new" "$1"
+}
+
+base=${CROSS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/allibrary-cross}/machine-$architecture
+if [ ! -d "$base" ] && ! { mkdir -p "$(dirname "$base")" && fetch "$base"; }; then
+    echo "$architecture: NOT CHECKED, Debian's kernel for it can't be fetched"
+    exit 0
+fi
+release=$(ls "$base/lib/modules")
+
+# What the kernel starts: busybox, what it needs to see disk and network, and the node.
+root=$dir/root
+mkdir -p "$root"/{bin,data,dev,etc,modules,proc,run,sys,tmp}
+cp "$base"/bin/busybox "$root/bin/busybox"
+install -m 755 "$board_program" "$root/bin/allibrary"
+for module in virtio_pci virtio_mmio virtio_net virtio_blk ext4 ipv6; do
+    modprobe -d "$base" -S "$release" --show-depends "$module" 2>/dev/null || true
+done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r module; do
+    cp "$module" "$root/modules/"
+    echo "insmod /modules/${module##*/}" >>"$root/etc/modules.sh"
+done
+cat >"$root/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs tmp /tmp
+. /etc/modules.sh
+# Devices take a moment to be seen.
+until [ -b /dev/vda ] && [ -d /sys/class/net/eth0 ]; do sleep 0.1; done
+mount -t ext4 /dev/vda /data
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.78.0.2/24 broadcast + dev eth0
+echo "board: $(grep MemTotal /proc/meminfo)"
+allibrary --data /data/node run --mirror --http 0.0.0.0:80 >/tmp/log 2>&1 &
+node=$!
+complete=
+looks=0
+while kill -0 $node; do
+    sleep 1
+    looks=$((looks + 1))
+    # If it takes so long, something is wrong.
+    [ $((looks % 60)) != 0 ] || sed 's/^/node: /' /tmp/log
+    if [ -z "$complete" ] && allibrary --data /data/node --json ls | grep -q '"held_items":60,'; then
+        complete=yes
+        echo "board: complete"
+        grep -E 'VmHWM|VmRSS' /proc/$node/status
+        echo "board: $(allibrary --data /data/node --json peers | sed 's/.*\("cipher":"[^"]*"\).*/\1/')"
+        echo "board: measured"
+    fi
+done
+sed 's/^/node: /' /tmp/log
+echo "board: the node ended"
+poweroff -f
+INIT
+chmod 755 "$root/init"
+(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$dir/initrd"
+# Of which a node leaves 1 GB free.
+truncate -s 4G "$dir/disk"
+mkfs.ext4 -q "$dir/disk"
+
+ip netns add "$lan"
+ip -n "$lan" link set lo up
+ip -n "$lan" tuntap add tap0 mode tap
+ip -n "$lan" addr add 10.78.0.1/24 broadcast + dev tap0
+ip -n "$lan" link set tap0 up
+
+# Small and middling books, a film, and something that is shorter than a packet.
+mkdir "$dir/Books"
+for number in $(seq 58); do
+    head -c $((number * 4000)) /dev/urandom >"$dir/Books/book-$number.bin"
+done
+head -c 10000000 /dev/urandom >"$dir/Books/film.webm"
+echo tiny >"$dir/Books/tiny.txt"
+ip netns exec "$lan" "$pc_program" --data "$dir/library" run --share "$dir/Books" --http 10.78.0.1:8080 >"$dir/library.log" 2>&1 &
+pids+=($!)
+
+power_on() {
+    : >"$dir/console"
+    # shellcheck disable=SC2086 # a list of words
+    ip netns exec "$lan" $qemu -machine virt -m 512 -smp 2 -display none -monitor none -serial "file:$dir/console" -no-reboot \
+        -kernel "$base"/boot/vmlinuz-* -initrd "$dir/initrd" -append "console=ttyAMA0 quiet panic=-1" \
+        -netdev tap,id=cable,ifname=tap0,script=no,downscript=no -device virtio-net-device,netdev=cable \
+        -drive "file=$dir/disk,format=raw,if=none,id=disk,cache=writeback" -device virtio-blk-device,drive=disk \
+        </dev/null &
+    pids+=($!)
+    board=$!
+}
+
+power_off() {
+    # `ip netns exec` has become what it runs.
+    kill -KILL "$board" || fail "the board was off"
+    { wait "$board" || true; } 2>/dev/null
+}
+
+power_on
+await "board: complete"
+await "board: measured"
+peak=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB.*/\1/p' "$dir/console")
+now=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB.*/\1/p' "$dir/console")
+memory=$(sed -n 's/^board: MemTotal:[^0-9]*\([0-9]*\) kB.*/\1/p' "$dir/console")
+[ "$peak" -le "$most_kib" ] || fail "the node took $peak KiB, more than $most_kib"
+grep -q "^board: \"cipher\":\"TLS13_$cipher" "$dir/console" || fail "the connection is not encrypted by $cipher"
+power_off
+
+power_on
+await "board: complete"
+page=$(ip netns exec "$lan" curl -sf http://10.78.0.2/) || fail "there is no page"
+echo "$page" | grep -q Books || fail "the page does not list what was copied"
+power_off
+
+echo "$architecture: a board of $memory KiB found the library, copied it and served it after a power cut; the node took $peak KiB" \
+    "at most, $now KiB at the end"
