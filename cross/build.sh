@@ -76,8 +76,11 @@ if [ "$way" = container ]; then
     if ! cross --version 2>/dev/null | grep -q "^cross $cross"; then
         "${CARGO:-cargo}" install --locked --version "$cross" cross
     fi
-    # The toolchain is as it should be: cross would take what rustup says of it for another one, and add to it.
-    export CROSS_CUSTOM_TOOLCHAIN=1
+    # The toolchain is as it should be, and cross is not to add to it. Where rustup marks one as that in use, cross does not find
+    # it in the list: here none is marked.
+    rustup -q default none
+    unset RUSTUP_TOOLCHAIN
+    export CROSS_CUSTOM_TOOLCHAIN=1 PATH="$RUSTUP_HOME/toolchains/$rust/bin:$PATH"
     build cross /project /cargo /rust
 fi
 

@@ -26,7 +26,7 @@ echo "$@" >>"$ASKED"
 case $1 in
 --help) echo docker ;;
 version) echo linux/amd64 ;;
-run) env | grep '^RUSTC_BOOTSTRAP=' >>"$ASKED" ;;
+run) env | grep '^RUSTC_BOOTSTRAP=' >>"$ASKED" || : ;;
 esac
 STUB
 chmod +x "$dir/bin/docker"
@@ -37,13 +37,12 @@ for target; do
         { cat "$dir/said" >&2; fail "cross fails for $target"; }
     image=$(sed -n 's/^build .* --tag \([^ ]*\) .*--file cross\/Dockerfile cross$/\1/p' "$ASKED")
     [ -n "$image" ] || { cat "$ASKED" "$dir/said" >&2; fail "cross does not make the image for $target of our Dockerfile"; }
-    grep '^run ' "$ASKED" | grep -q " $image sh -c .*\"build\".*\"--target\" \"$target\"" ||
+    grep '^run ' "$ASKED" | grep -q " $image sh -c .*cargo build .* --target $target\$" ||
         { cat "$ASKED" >&2; fail "cross does not build for $target in $image"; }
     case $target in
     arm*) grep -q '^run .*-e RUSTC_BOOTSTRAP ' "$ASKED" && grep -q '^RUSTC_BOOTSTRAP=1' "$ASKED" ||
         fail "the container for $target can't compile the standard library" ;;
     esac
-    grep -q 'ghcr.io' "$ASKED" "$dir/said" && fail "an image of other people's is used for $target"
     echo "container: $target: image, target and environment are as they should be"
 done
 if CROSS_CONFIG=cross/no-such.toml cross/build.sh --container "$first" >"$dir/said" 2>&1; then
