@@ -241,7 +241,12 @@ impl Node<'_> {
 
     /// Waits until `status` shows something.
     pub fn wait_for(&mut self, what: &str, shown: impl Fn(&Value) -> bool) -> Value {
-        let deadline = allibrary::clock::now() + DEADLINE;
+        self.wait_within(DEADLINE, what, shown)
+    }
+
+    /// [`Node::wait_for`], for so long at most.
+    pub fn wait_within(&mut self, limit: Duration, what: &str, shown: impl Fn(&Value) -> bool) -> Value {
+        let deadline = allibrary::clock::now() + limit;
         loop {
             let status = self.status();
             if let Some(status) = status.as_ref().filter(|status| shown(status)) {
