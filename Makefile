@@ -22,7 +22,7 @@ PART ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage cross cross-all cross-report check-cross check-boards dist tools
+.PHONY: help run build test test-32 test-crash fixture fuzz check check-long fmt clippy doc deny no-tokio-runtime demo bench bench-peers bench-transfer coverage cross cross-all cross-report check-cross check-boards dist tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,6 +54,10 @@ test: tools ## Run the whole test suite
 	$(CARGO) test --locked
 	$(CARGO) test --locked -p interop
 
+test-32: tools ## Run the unit tests as a program of 32 bits (Debian: gcc-multilib)
+	rustup target add i686-unknown-linux-gnu
+	$(CARGO) test --locked --target i686-unknown-linux-gnu --lib
+
 test-crash: tools ## Cut the power of a store 300 times, in the middle of work (root)
 	$(CARGO) test --locked --test crash -- --ignored --nocapture --test-threads=1
 
@@ -63,7 +67,7 @@ fixture: tools ## Make the data folder of today's format that the tests keep aga
 
 check: tools fmt clippy doc deny no-tokio-runtime test check-cross ## All that a change must pass
 
-check-long: check coverage bench fuzz check-boards ## What takes longer than a check may: large files, hours, the figures, coverage, fuzzing, all boards
+check-long: check test-32 coverage bench fuzz check-boards ## What takes longer than a check may: large files, hours, the figures, coverage, fuzzing, all boards
 	$(CARGO) test --locked --profile long -- --ignored
 
 # The toolchain is the stable one, which has coverage for the fuzzer, but no sanitizers.

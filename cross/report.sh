@@ -4,7 +4,8 @@
 #   cross/report.sh TARGET...
 #
 # The system calls are those of an add, a verify, and some seconds of a node that is asked for its status. The memory is that of
-# such a node, and as it runs under emulation, the emulator's is in it; tests/machine.sh measures it on a whole emulated board.
+# such a node, and as it runs under emulation, the emulator's is in it; tests/machine.sh measures it on a whole emulated board. For
+# PCs, where nothing is emulated, there are no system calls to be shown.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,7 +27,7 @@ for target; do
     aarch64-*) emulator="qemu-aarch64-static -cpu cortex-a53" ;;
     armv7-*) emulator="qemu-arm-static -cpu cortex-a7" ;;
     arm-*) emulator="qemu-arm-static -cpu arm1176" ;;
-    *) emulator="qemu-x86_64-static -cpu qemu64" ;;
+    *) emulator= ;;
     esac
     rm -rf "$dir/data" "$dir/calls"
     libraries=$(readelf -dW "$binary" | grep -c '(NEEDED)' || :)
@@ -50,6 +51,7 @@ for target; do
     kill "$node"
     wait "$node" || :
     # shellcheck disable=SC2086 # a list of words
-    set_of_calls=$(echo $calls | wc -w)
-    echo "| $target | $(stat -c %s "$binary") | $libraries | $aligned| ${emulator##* } | $memory | $set_of_calls: $calls|"
+    number=$(echo $calls | wc -w)
+    [ -n "$emulator" ] || calls="–" number=
+    echo "| $target | $(stat -c %s "$binary") | $libraries | $aligned| ${emulator##* } | $memory | ${number:+$number: }$calls |"
 done

@@ -233,7 +233,7 @@ mod tests {
     fn the_lists_are_bounded() {
         let node = |number: usize| {
             let mut key = [9; 32];
-            key[..8].copy_from_slice(&number.to_be_bytes());
+            key[..8].copy_from_slice(&(number as u64).to_be_bytes());
             NodeId(key)
         };
         let options = options(Auth::Learn);

@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn only_so_many_peers_are_remembered() {
         let mut slots = Slots::new(1);
-        for number in 0..3 * PEERS {
+        for number in 0..3 * PEERS as u64 {
             let peer = NodeId(std::array::from_fn(|at| number.to_le_bytes()[at % 8]));
             assert_eq!(slots.take(Client { peer, is_throttled: false }), Turn::Now);
             slots.give_back(peer);
