@@ -34,7 +34,7 @@ build: tools ## Build the release binary
 	$(CARGO) build --release --locked --bin allibrary
 
 cross: tools ## Build for a board; TARGET=<Rust target>, see cross/README.md
-	CARGO="$(CARGO)" CROSS_CONFIG=cross/Cross.toml cross/build.sh $(if $(CONTAINER),--container) $(TARGET)
+	CARGO="$(CARGO)" cross/build.sh $(if $(CONTAINER),--container) $(TARGET)
 
 check-cross: ## Build for 64-bit boards, and copy a library between two such nodes under qemu
 	CARGO="$(CARGO)" cross/check.sh long aarch64-unknown-linux-musl

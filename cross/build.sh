@@ -80,7 +80,7 @@ if [ "$way" = container ]; then
     # it in the list: here none is marked.
     rustup -q default none
     unset RUSTUP_TOOLCHAIN
-    export CROSS_CUSTOM_TOOLCHAIN=1 PATH="$RUSTUP_HOME/toolchains/$rust/bin:$PATH"
+    export CROSS_CUSTOM_TOOLCHAIN=1 PATH="$RUSTUP_HOME/toolchains/$rust/bin:$PATH:$home/bin"
     build cross /project /cargo /rust
 fi
 

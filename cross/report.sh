@@ -42,7 +42,7 @@ for target; do
     sleep 10
     kill "$node"
     wait "$node" || :
-    calls=$(sed -n 's/^[0-9]* \([a-z_0-9]*\)(.*/\1/p' "$dir/calls" | sort -u | tr '\n' ' ')
+    calls=$(sed -n 's/^[0-9]* \([a-z_][a-z_0-9]*\)(.*/\1/p' "$dir/calls" | sort -u | tr '\n' ' ')
 
     $emulator "$binary" --data "$dir/data" run --http 127.0.0.1:0 --listen /ip4/127.0.0.1/udp/0/quic-v1 >"$dir/out" 2>&1 &
     node=$!

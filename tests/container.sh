@@ -11,7 +11,9 @@ cd "$(dirname "$0")/.."
 first=$1
 base=$(sed -n 's/^FROM //p' cross/Dockerfile)
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+made=
+# An image made here must not pass for the public one afterwards.
+trap 'rm -rf "$dir"; [ -z "$made" ] || docker rmi "$made" >/dev/null' EXIT
 
 fail() {
     echo "container: $1" >&2
@@ -57,6 +59,7 @@ if ! docker image inspect "$base" >/dev/null 2>&1 && ! docker pull -q "$base" >/
     # It trusts whom this machine trusts.
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$dir/base/usr/local/share/ca-certificates/this-machine.crt"
     tar -C "$dir/base" -c . | docker import - "$base" >/dev/null
+    made=$base
     rm -rf "$dir/base"
 fi
 built=${CARGO_TARGET_DIR:-target}/$first/release/allibrary

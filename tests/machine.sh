@@ -5,7 +5,7 @@
 #   tests/machine.sh arm64|armhf BOARD_PROGRAM PC_PROGRAM       (as root; for the memory that it took, see the last line)
 #
 # Debian's kernel and busybox for boards are kept in CROSS_CACHE (default: ~/.cache/allibrary-cross); it needs Debian's packages
-# cpio, e2fsprogs, iproute2, kmod and qemu-system-arm.
+# cpio, curl, e2fsprogs, iproute2, kmod and qemu-system-arm.
 set -euo pipefail
 
 architecture=$1
@@ -52,6 +52,7 @@ fetch() {
     local state=$dir/apt
     local apt=(-q -o "APT::Architecture=$architecture" -o "APT::Architectures::=$architecture" -o "Dir::State=$state"
         -o "Dir::Cache=$state" -o "Dir::State::status=$state/status" -o "APT::Sandbox::User=root")
+    rm -rf "$1.new"
     mkdir -p "$state/lists/partial" "$state/archives/partial" "$1.new"
     touch "$state/status"
     # Debian's lists of some architectures are at times not to be had as a whole; the one that is needed may be.
@@ -62,9 +63,8 @@ fetch() {
     for package in "$state"/*.deb; do
         dpkg-deb -x "$package" "$1.new"
     done
-    # Debian puts it where it is no longer looked for.
-    depmod -b "$1.new" "$(ls "$1.new/lib/modules")"
-    mv "$1.new" "$1"
+    # The kernel's package does so where it is installed.
+    depmod -b "$1.new" "$(ls "$1.new/lib/modules")" && mv "$1.new" "$1"
 }
 
 base=${CROSS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/allibrary-cross}/machine-$architecture

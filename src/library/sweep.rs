@@ -82,10 +82,11 @@ impl Library {
         // No version comes between the look and the removal.
         let _writing = self.start_writing();
         let is_same = self.summary(key).is_some_and(|it| it.version == version);
-        let (mut lists, notes) = ([self.manifest(key)?, self.kept(key)?], self.notes(key)?);
+        let mut lists = if is_same { [None, None] } else { [self.manifest(key)?, self.kept(key)?] };
+        let notes = self.notes(key)?;
         for item in items {
             let mut is_listed = is_same;
-            for list in lists.iter_mut().flatten().filter(|_| !is_same) {
+            for list in lists.iter_mut().flatten() {
                 is_listed |= list.item(&item.path)?.is_some_and(|listed| listed.id == item.id);
             }
             if !is_listed || notes.is_unwanted(&item.path) {

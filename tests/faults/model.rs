@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs};
 
-use allibrary::store::{BlobState, Store};
+use allibrary::{
+    limits::store::SMALL_FILE_BYTES,
+    store::{BlobState, Store},
+};
 
 use super::ops::{self, Blob, NAMES, Name, Op, Outcome, Place, SIZES, Spot, content, id};
 
@@ -102,7 +105,7 @@ impl Model {
             }
             Op::Put(blobs) => {
                 for (at, (blob, name)) in blobs.iter().enumerate() {
-                    if SIZES[*blob as usize] <= 262_144 {
+                    if SIZES[*blob as usize] as u64 <= SMALL_FILE_BYTES {
                         self.give(*blob, *name, each(at));
                         wrong = wrong.or((told.is_some() && !each(at)).then_some("not stored"));
                     }
