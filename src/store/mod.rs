@@ -21,8 +21,7 @@
 //! If the library folder is elsewhere, `incoming/` is `.allibrary/` in there: finished files are renamed, never copied.
 //!
 //! # Invariants
-//! 1. **A bit set in `.bits` means**: that group and its path in the outboard were verified, and then synced, before the
-//!    bit was written.
+//! 1. **A bit set in `.bits` means**: that group and its path in the outboard were verified, then synced, before it was set.
 //! 2. **A record in the index means**: all bytes of the library file were verified, then synced, then renamed to their name,
 //!    and the folders synced, before the record was written. Of files that are shared in place the store vouches for
 //!    nothing until it reads them.
@@ -91,7 +90,8 @@ pub use paths::LibraryPath;
 pub use repair::Damage;
 pub use room::Totals;
 pub use scrub::{Position, Scrubbed};
-pub use small::{PutOutcome, SmallBlob, SmallFiles, content_of};
+pub use small::{PutOutcome, SmallBlob, SmallFiles};
+pub use tree::content_of;
 
 use crate::{
     content::ContentId,

@@ -1,7 +1,6 @@
 //! Many small blobs at once: one round of syncs for many files.
 
 use std::{
-    ops::Range,
     os::unix::fs::FileExt,
     path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,7 +14,6 @@ use super::{
     paths::Folder,
     record::Location,
     together::{Slowness, Together},
-    tree::Tree,
     unfinished::Noted,
 };
 use crate::{
@@ -72,12 +70,6 @@ struct SmallFile {
     temp: Option<Temp>,
     /// None if there is none to be kept. It is not synced: one that a power cut damages is built again, of a file as small.
     outboard: Option<Temp>,
-}
-
-/// The content of an encoded range of whole groups of a blob of this size, with the hashes taken out; none if it has another
-/// length. It is not verified.
-pub fn content_of(size: u64, range: &Range<u64>, encoded: &[u8]) -> Option<Vec<u8>> {
-    Tree::new(&ContentId([0; 32]), size).content_of(range, encoded)
 }
 
 impl Store {

@@ -55,7 +55,7 @@ impl Tree {
         range: &Range<u64>,
         with_hashes: bool,
     ) -> Result<Vec<u8>, ProofError> {
-        let chunks = self.chunks(range);
+        let chunks = chunks(&self.bao, range);
         let steps: Vec<_> = self.bao.ranges_pre_order_chunks_iter_ref(&chunks, 0).collect();
         let bytes = steps.iter().map(|step| match step {
             BaoChunk::Parent { .. } => {
@@ -104,7 +104,7 @@ impl Tree {
     pub(super) fn check<'a>(&self, range: &Range<u64>, mut encoded: &'a [u8]) -> Option<Checked<'a>> {
         let mut checked = Checked { pairs: Vec::new(), groups: Vec::new() };
         let mut expected = vec![self.root];
-        for step in self.bao.ranges_pre_order_chunks_iter_ref(&self.chunks(range), 0) {
+        for step in self.bao.ranges_pre_order_chunks_iter_ref(&chunks(&self.bao, range), 0) {
             let hash = expected.pop()?;
             match step {
                 BaoChunk::Parent { node, is_root, left, right, .. } => {
@@ -127,31 +127,32 @@ impl Tree {
         encoded.is_empty().then_some(checked)
     }
 
-    /// The content of an encoded range of whole groups without the hashes, of which none is looked at; none if it has another
-    /// length.
-    pub(super) fn content_of(&self, range: &Range<u64>, mut encoded: &[u8]) -> Option<Vec<u8>> {
-        let mut content = Vec::with_capacity(encoded.len());
-        for step in self.bao.ranges_pre_order_chunks_iter_ref(&self.chunks(range), 0) {
-            match step {
-                BaoChunk::Parent { .. } => _ = encoded.split_off(..PAIR)?,
-                BaoChunk::Leaf { size, .. } => content.extend_from_slice(encoded.split_off(..size)?),
-            }
-        }
-        encoded.is_empty().then_some(content)
-    }
-
     fn pair_offset(&self, node: TreeNode) -> Option<u64> {
         self.bao.pre_order_offset(node).map(|pairs| pairs * PAIR as u64)
     }
+}
 
-    /// The chunks of a range of whole groups. The last range is open, so that the last group counts as whole.
-    fn chunks(&self, range: &Range<u64>) -> ChunkRanges {
-        let start = ChunkNum::full_chunks(range.start);
-        if range.end >= self.bao.size() {
-            ChunkRanges::from(start..)
-        } else {
-            ChunkRanges::from(start..ChunkNum::full_chunks(range.end))
+/// The content of an encoded range of whole groups of a blob of this size, with the hashes taken out; none if it has another
+/// length. It is not verified.
+pub fn content_of(size: u64, range: &Range<u64>, mut encoded: &[u8]) -> Option<Vec<u8>> {
+    let bao = BaoTree::new(size, BLOCK);
+    let mut content = Vec::with_capacity(encoded.len());
+    for step in bao.ranges_pre_order_chunks_iter_ref(&chunks(&bao, range), 0) {
+        match step {
+            BaoChunk::Parent { .. } => _ = encoded.split_off(..PAIR)?,
+            BaoChunk::Leaf { size, .. } => content.extend_from_slice(encoded.split_off(..size)?),
         }
+    }
+    encoded.is_empty().then_some(content)
+}
+
+/// The chunks of a range of whole groups. The last range is open, so that the last group counts as whole.
+fn chunks(bao: &BaoTree, range: &Range<u64>) -> ChunkRanges {
+    let start = ChunkNum::full_chunks(range.start);
+    if range.end >= bao.size() {
+        ChunkRanges::from(start..)
+    } else {
+        ChunkRanges::from(start..ChunkNum::full_chunks(range.end))
     }
 }
 
