@@ -36,8 +36,9 @@ const MAX_SILENCE: Duration = Duration::from_secs(6 * 60);
 /// Between two multicasts of a record on a link (RFC 6762, section 6).
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// For each node that is known here, that much is between two answers that tell of this one: so that all nodes of a link
-/// together give 50 in a second at most, however many they are. On Wi-Fi each costs everybody's time.
-const ANSWER_INTERVAL_PER_NODE: Duration = Duration::from_millis(20);
+/// together give 20 in a second in the long run, however many they are. On Wi-Fi each costs everybody's time, and each node has
+/// to read what the others say.
+const ANSWER_INTERVAL_PER_NODE: Duration = Duration::from_millis(50);
 /// How much earlier a record may be told again: to defend a name (RFC 6762, section 6), and to libp2p nodes, so that
 /// one that comes up right after an answer to another is not left waiting. Stock libp2p has no limit.
 const PROBE_SLACK: Duration = Duration::from_millis(750);

@@ -81,3 +81,19 @@ fn one_asks_for_all_and_each_answers_seldom() {
     assert!((12..36).contains(&town.questions), "{} questions in an hour", town.questions);
     assert!(town.answers <= town.questions * u32::from(NODES), "{} answers in an hour", town.answers);
 }
+
+#[test]
+fn each_of_200_answers_once_in_ten_seconds_however_often_it_is_asked() {
+    let begin = crate::clock::now();
+    let mut engine = named(begin, 1);
+    (2..=200).for_each(|number| deliver(begin, &mut named(begin, number), from(number), &mut engine));
+    let mut answers = 0;
+    for at in (0..60_000).step_by(100).map(|ms| begin + Duration::from_millis(ms)) {
+        engine.handle_timeout(at);
+        sent(&mut engine);
+        engine.handle_packet(at, LINK, from(2), STOCK_QUERY);
+        answers += sent(&mut engine).len();
+    }
+    // The first may come three seconds before its time.
+    assert!((6..=7).contains(&answers), "{answers} answers in a minute");
+}
