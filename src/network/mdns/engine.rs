@@ -44,7 +44,7 @@ const ANSWER_INTERVAL_PER_NODE: Duration = Duration::from_millis(50);
 const PROBE_SLACK: Duration = Duration::from_millis(750);
 const P2P_SLACK: Duration = Duration::from_secs(3);
 /// Between two questions for peers that are missing, and for how long they are asked for: one that was switched off is not
-/// asked for without end. It announces itself when it is back.
+/// asked for without end. It announces itself when it is back, and one that was heard is missing no more.
 const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 const MISSING_FOR: Duration = Duration::from_secs(60 * 60);
 /// How often a second host with our identity is reported.
@@ -359,13 +359,17 @@ impl Engine {
     }
 
     fn handle_response(&mut self, now: Instant, at: usize, source: IpAddr, response: &Packet) {
-        let Self { links, peers, events, .. } = self;
+        let Self { links, peers, events, missing, .. } = self;
         let LinkState { link, heard, .. } = &mut links[at];
         let own_name = packet::instance_name(&self.instance, packet::P2P);
         for (name, announcement) in packet::announcements(response, link, source) {
             let Announcement { peer, ttl, .. } = announcement;
             if peer != self.peer {
                 *heard = Some(now);
+                if !ttl.is_zero() {
+                    // It is there: whether it is dialled is another matter.
+                    missing.remove(&peer);
+                }
                 let addresses = peers.hear(now, link.id, source, announcement);
                 events.extend(addresses.map(|addresses| Event::Discovered { peer, addresses }));
                 continue;

@@ -211,9 +211,12 @@ fn a_missing_peer_is_asked_for_and_answers_alone() {
     b.handle_packet(at, LINK, from(1), &question);
     deliver(at, &mut b, from(2), &mut a);
     assert_eq!(events(&mut a), [Event::Discovered { peer: peer(2), addresses: vec![listen(2)] }]);
+    a.handle_timeout(at + 20 * SECOND);
+    assert_eq!(sent(&mut a), [], "who was heard is there");
+    a.set_missing(at, peer(2), true);
     a.set_missing(at, peer(2), false);
     a.handle_timeout(at + 20 * SECOND);
-    assert_eq!(sent(&mut a), []);
+    assert_eq!(sent(&mut a), [], "who is connected is there");
 }
 
 #[test]
