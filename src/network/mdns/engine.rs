@@ -366,12 +366,11 @@ impl Engine {
             let Announcement { peer, ttl, .. } = announcement;
             if peer != self.peer {
                 *heard = Some(now);
-                if !ttl.is_zero() {
-                    // It is there: whether it is dialled is another matter.
+                if let Some(addresses) = peers.hear(now, link.id, source, announcement) {
+                    // Whoever is told of it sees to it from now on, whether it is dialled or not.
                     missing.remove(&peer);
+                    events.push_back(Event::Discovered { peer, addresses });
                 }
-                let addresses = peers.hear(now, link.id, source, announcement);
-                events.extend(addresses.map(|addresses| Event::Discovered { peer, addresses }));
                 continue;
             }
             // A name of this run is our own packet, looped back or reflected by a router.

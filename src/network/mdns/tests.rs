@@ -209,8 +209,19 @@ fn a_missing_peer_is_asked_for_and_answers_alone() {
     assert_eq!(sent(&mut c), [], "somebody else does not answer");
     sent(&mut b);
     b.handle_packet(at, LINK, from(1), &question);
-    deliver(at, &mut b, from(2), &mut a);
+    let answers = sent(&mut b);
+    let hear = |a: &mut Engine, at| {
+        answers.iter().for_each(|it| assert!(a.handle_packet(at, LINK, from(2), &it.bytes)));
+    };
+    hear(&mut a, at);
     assert_eq!(events(&mut a), [Event::Discovered { peer: peer(2), addresses: vec![listen(2)] }]);
+    a.set_missing(at, peer(2), true);
+    hear(&mut a, at);
+    assert_eq!(events(&mut a), [], "it was told of in this second");
+    a.handle_timeout(at);
+    assert_eq!(sent(&mut a).len(), 1, "so it is still asked for");
+    let at = at + 2 * SECOND;
+    hear(&mut a, at);
     a.handle_timeout(at + 20 * SECOND);
     assert_eq!(sent(&mut a), [], "who was heard is there");
     a.set_missing(at, peer(2), true);

@@ -86,9 +86,9 @@ impl Cluster {
     }
 
     pub(super) fn handle_presence(&mut self, host: HostNumber, there: HostNumber) {
-        self.hosts[host].missing.remove(&there);
         let is_new = self.hosts[host].found.insert(there);
         if is_new || !self.is_connected(host, there) {
+            self.hosts[host].missing.remove(&there);
             let (node, addresses) = (self.node(there), self.hosts[there].addresses.clone());
             self.tell(host, Event::Discovered { node, addresses, source: Source::Mdns });
         }

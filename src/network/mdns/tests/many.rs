@@ -66,7 +66,7 @@ fn one_asks_for_all_and_each_answers_seldom() {
         town.run(now);
     }
     assert!(now < begin + 15 * SECOND, "after {:?}", now - begin);
-    // Two announcements, and then each once a second, with some ahead of their time.
+    // Two announcements, and then each once in about a second and a half, with some ahead of their time.
     assert!(town.answers < u32::from(NODES) * 15, "{} answers to {} questions", town.answers, town.questions);
 
     while town.next() < begin + 3600 * SECOND {
