@@ -27,6 +27,7 @@ impl Plan {
         if self.sources.get(&source).is_none_or(|it| it.is_for_readers) {
             return picked.sorted();
         }
+        self.pick_unshared(source, &mut picked);
         let mut before = None;
         while !picked.is_full()
             && before.replace(picked.room) != Some(picked.room)
@@ -35,6 +36,27 @@ impl Plan {
             self.pick_from(source, self.pieces.groups(piece), &mut picked);
         }
         picked.sorted()
+    }
+
+    /// Takes what can be had from those alone who have everything, if this is one of them, and there are others.
+    fn pick_unshared(&mut self, source: SourceId, picked: &mut Picked) {
+        if self.sources.len() == 1 || self.sources.get(&source).is_none_or(|it| !it.has.is_whole()) {
+            return;
+        }
+        let mut before = None;
+        while !picked.is_full() && !self.unshared.is_empty() && before.replace(picked.room) != Some(picked.room) {
+            #[cfg(test)]
+            (self.steps += self.pieces.count() as u64);
+            let unshared =
+                (0..self.pieces.count()).filter(|piece| self.unshared.count_in(self.pieces.groups(*piece)) > 0);
+            let Some(piece) = unshared.min_by_key(|piece| self.pieces.turn(*piece)) else { return };
+            let runs: Vec<_> = self.unshared.runs(self.pieces.groups(piece)).take(RANGES_PER_REQUEST).collect();
+            for run in runs {
+                if let Some(run) = picked.take(run) {
+                    self.set_free(run, false);
+                }
+            }
+        }
     }
 
     /// Whether a reader had better wait for another source, that is much faster.

@@ -2,9 +2,10 @@
 //!
 //! A [`Plan`] fetches one blob from several sources, most of whom fetch it themselves:
 //!
-//! - **What is rare comes first**, so that a source may go away, and so that each node soon has what others want. Of what only
-//!   one source has, every node that fetches has a share of its own, which it asks for before that of the others: the source
-//!   sends everything once before it sends anything twice. Where nothing is rarer than the rest, all is fetched in order.
+//! - **What is rare comes first**, so that a source may go away, and so that each node soon has what others want. Sources that
+//!   have all are asked for what none of those has that fetch the blob. Of that, each of them has a share of its own, which it
+//!   asks for before that of the others: the source sends everything once before it sends anything twice. Where nothing is rarer
+//!   than the rest, all is fetched in order.
 //! - **A reader who waits** comes before that, from the position on where he is. Some sources are there for readers alone.
 //! - **A source is asked for as much as it sends within half a second** ([`AHEAD_MS`](crate::limits::transfer::AHEAD_MS)), as
 //!   it was measured: enough to keep a long way busy. Towards the end it is asked for its share of what is left, so that all
@@ -79,6 +80,8 @@ pub struct Plan {
     missing: Groups,
     /// What of it nobody was asked for.
     free: Groups,
+    /// What of that none of the others has that fetch the blob: only who has all of it.
+    unshared: Groups,
     pieces: Pieces,
     sources: BTreeMap<SourceId, Source>,
     /// The groups that readers wait for, of each some ahead of him.
@@ -99,7 +102,8 @@ impl Plan {
         Self {
             me,
             free: missing.clone(),
-            pieces: Pieces::new(missing.len()),
+            unshared: missing.clone(),
+            pieces: Pieces::new(missing.len(), me),
             missing,
             sources: BTreeMap::new(),
             readers: Vec::new(),
@@ -118,8 +122,16 @@ impl Plan {
             return false;
         }
         self.sources.insert(source, Source::new(self.missing.size(), self.pieces.count()));
-        self.pieces.share(self.me, source, true);
+        self.share_out();
         true
+    }
+
+    /// Somebody fetches the blob who did not, or does so no more.
+    fn share_out(&mut self) {
+        let fetching = || self.sources.iter().filter(|(_, it)| !it.has.is_whole());
+        self.pieces.share(fetching().map(|(id, _)| *id));
+        self.unshared = self.free.clone();
+        fetching().for_each(|(_, it)| self.unshared.subtract(&it.has));
     }
 
     /// A source is asked for what readers wait for, and for nothing else.
@@ -138,11 +150,12 @@ impl Plan {
                     self.pieces.add_copies(piece, (part.end - part.start) as i64);
                     it.add_wanted(piece, self.free.count_in(part) as i64);
                 }
+                self.unshared.remove(run.clone());
                 it.has.insert(run);
             }
         }
         if !had_all && it.has.is_whole() {
-            self.pieces.share(self.me, source, false);
+            self.share_out();
         }
     }
 
@@ -157,7 +170,6 @@ impl Plan {
             let lacking = groups_in(&self.missing, range);
             self.strike_out(source, &lacking);
             let Some(it) = self.sources.get_mut(&source) else { return };
-            let had_all = it.has.is_whole();
             let old: Vec<_> = it.has.runs(lacking).collect();
             for run in old {
                 for (piece, part) in self.pieces.cut(run.clone()) {
@@ -166,10 +178,8 @@ impl Plan {
                 }
                 it.has.remove(run);
             }
-            if had_all && !it.has.is_whole() {
-                self.pieces.share(self.me, source, true);
-            }
         }
+        self.share_out();
     }
 
     /// What came from a source was verified, or was here before. Ranges of whole groups, whether it was asked for them or not.
@@ -204,9 +214,7 @@ impl Plan {
                 self.pieces.add_copies(piece, -((part.end - part.start) as i64));
             }
         }
-        if !it.has.is_whole() {
-            self.pieces.share(self.me, source, false);
-        }
+        self.share_out();
     }
 
     /// What readers want, as ranges of bytes from where each is now, instead of what was said before. It is fetched before
@@ -326,7 +334,16 @@ impl Plan {
                     it.add_wanted(piece, if is_free { groups } else { -groups });
                 }
             }
-            if is_free { self.free.insert(run) } else { self.free.remove(run) }
+            if is_free {
+                self.free.insert(run.clone());
+                self.unshared.insert(run.clone());
+                for it in self.sources.values().filter(|it| !it.has.is_whole()) {
+                    it.has.runs(run.clone()).for_each(|shared| self.unshared.remove(shared));
+                }
+            } else {
+                self.free.remove(run.clone());
+                self.unshared.remove(run);
+            }
         }
     }
 }

@@ -12,19 +12,21 @@ pub(super) struct Pieces {
     groups_each: u64,
     /// How many groups of a piece the sources have, all added up.
     copies: Vec<u32>,
-    /// How many of those who fetch the same blob should fetch this piece before this node. Each node finds the same order
-    /// of all of them for a piece, so that no two fetch the same one from the only source that has it.
-    turns: Vec<u8>,
+    me: SourceId,
+    /// How many nodes are known to fetch the blob, this one among them, and how many of these come before it in the order of
+    /// their numbers, which is the same wherever they are known.
+    fetching: usize,
+    before: usize,
 }
 
 impl Pieces {
-    pub(super) fn new(groups: u64) -> Self {
+    pub(super) fn new(groups: u64, me: SourceId) -> Self {
         let mut groups_each = DATA_BYTES / GROUP_BYTES;
         while groups.div_ceil(groups_each) > PIECES {
             groups_each *= 2;
         }
         let count = groups.div_ceil(groups_each) as usize;
-        Self { groups, groups_each, copies: vec![0; count], turns: vec![0; count] }
+        Self { groups, groups_each, copies: vec![0; count], me, fetching: 1, before: 0 }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -53,24 +55,30 @@ impl Pieces {
         self.copies[piece] = self.copies[piece].saturating_add_signed(groups as i32);
     }
 
-    /// Somebody fetches the same blob, or does so no more.
-    pub(super) fn share(&mut self, me: SourceId, other: SourceId, fetches: bool) {
-        for (piece, turn) in self.turns.iter_mut().enumerate() {
-            if lot(piece, other) < lot(piece, me) {
-                *turn = if fetches { turn.saturating_add(1) } else { turn.saturating_sub(1) };
-            }
+    /// These others fetch the same blob.
+    pub(super) fn share(&mut self, others: impl Iterator<Item = SourceId>) {
+        (self.fetching, self.before) = (1, 0);
+        for other in others {
+            self.fetching += 1;
+            self.before += usize::from(other < self.me);
         }
     }
 
-    /// The lower, the sooner this node should fetch a piece: rare ones first, of these its own, of these the front ones; of
-    /// those of others the ones behind, which they have not come to.
-    pub(super) fn order(&self, piece: usize) -> (u32, u8, usize) {
-        let place = if self.turns[piece] == 0 { piece } else { self.count() - piece };
-        (self.copies[piece], self.turns[piece], place)
+    /// The lower, the sooner this node should fetch a piece that all the others who fetch the blob lack: first its own, the front
+    /// ones before the others, so that no two fetch the same one; then those of others, in an order that it has drawn, so that two
+    /// who help the same one hardly ever do.
+    pub(super) fn turn(&self, piece: usize) -> (bool, u64) {
+        let is_own = piece % self.fetching == self.before;
+        (!is_own, if is_own { piece as u64 } else { lot(piece, self.me) })
+    }
+
+    /// The lower, the sooner this node should fetch a piece: rare ones first.
+    pub(super) fn order(&self, piece: usize) -> (u32, (bool, u64)) {
+        (self.copies[piece], self.turn(piece))
     }
 }
 
-/// What a node draws for a piece: the same wherever it is drawn (splitmix64).
+/// What a node draws for a piece (splitmix64).
 fn lot(piece: usize, node: SourceId) -> u64 {
     let mut lot = node.0 ^ (piece as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     lot = (lot ^ lot >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -85,31 +93,33 @@ mod tests {
     #[test]
     fn the_largest_blob_has_few_pieces() {
         for (groups, pieces) in [(0, 0), (1, 1), (4, 1), (5, 2), (16_384, 4096), (16_385, 2049), (1_600_000, 3125)] {
-            let all = Pieces::new(groups);
+            let all = Pieces::new(groups, SourceId(1));
             assert_eq!(all.count(), pieces);
             let cut = Vec::from_iter(all.cut(0..groups));
             assert_eq!(cut.iter().map(|(piece, _)| *piece).collect::<Vec<_>>(), Vec::from_iter(0..pieces));
             assert!(cut.iter().all(|(piece, part)| *part == all.groups(*piece)));
         }
-        assert_eq!(Vec::from_iter(Pieces::new(12).cut(3..9)), [(0, 3..4), (1, 4..8), (2, 8..9)]);
+        assert_eq!(Vec::from_iter(Pieces::new(12, SourceId(1)).cut(3..9)), [(0, 3..4), (1, 4..8), (2, 8..9)]);
     }
 
     #[test]
     fn each_piece_is_one_nodes_own() {
         let nodes = [3, 17, 99, 100, u64::MAX].map(SourceId);
         let views = nodes.map(|me| {
-            let mut pieces = Pieces::new(4 * 1000);
-            nodes.iter().filter(|other| **other != me).for_each(|other| pieces.share(me, *other, true));
+            let mut pieces = Pieces::new(4 * 1000, me);
+            pieces.share(nodes.into_iter().filter(|other| *other != me));
             pieces
         });
         for piece in 0..1000 {
-            let mut turns = views.each_ref().map(|view| view.turns[piece]);
-            turns.sort_unstable();
-            assert_eq!(turns, [0, 1, 2, 3, 4]);
+            assert_eq!(views.iter().filter(|view| !view.turn(piece).0).count(), 1);
         }
-        for view in &views {
-            let own = view.turns.iter().filter(|turn| **turn == 0).count();
-            assert!((150..250).contains(&own), "{own} of 1000 between five");
-        }
+        let helped_first = views.iter().map(|view| {
+            let mut order = Vec::from_iter(0..1000);
+            order.sort_unstable_by_key(|piece| view.turn(*piece));
+            let (own, others) = order.split_at(200);
+            assert!(own.is_sorted() && own.iter().all(|piece| !view.turn(*piece).0));
+            others[0]
+        });
+        assert_eq!(std::collections::BTreeSet::from_iter(helped_first).len(), 5);
     }
 }

@@ -137,6 +137,10 @@ impl Naive {
         assert_eq!(all(&self.plan.missing), self.missing);
         let awaited = |group: &u64| self.plan.sources.values().any(|it| it.is_awaited_for(*group));
         assert_eq!(all(&self.plan.free), self.missing.iter().copied().filter(|group| !awaited(group)).collect());
+        let fetching = || self.has.values().filter(|has| has.len() < self.len as usize);
+        let is_shared = |group: &u64| fetching().any(|has| has.contains(group));
+        let unshared = all(&self.plan.free).into_iter().filter(|group| !is_shared(group)).collect();
+        assert_eq!(all(&self.plan.unshared), unshared);
         for (id, it) in &self.plan.sources {
             assert_eq!(all(&it.has), self.has[id]);
             assert_eq!(

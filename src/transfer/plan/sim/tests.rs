@@ -83,9 +83,9 @@ impl Swarm {
 
 #[test]
 fn a_seed_and_twenty_receivers() {
-    for (receivers, longest) in [(1, 1.01), (5, 1.12), (20, 1.3)] {
+    for (receivers, longest) in [(1, 1.01), (5, 1.12), (20, 1.25)] {
         let report = alike(seeds(1).start, 64 * MIB, receivers, 100.0).run();
-        assert!(report.over_ideal() <= longest && report.seed_copies <= 1.3, "{report}");
+        assert!(report.over_ideal() <= longest && report.seed_copies <= 1.25, "{report}");
         assert!(report.received_copies <= 1.01 && report.fairness >= 0.99, "{report}");
     }
 }
@@ -94,7 +94,7 @@ fn a_seed_and_twenty_receivers() {
 #[ignore = "long: run by make check-long"]
 fn seeds_and_receivers_of_a_larger_blob() {
     for seed in seeds(10) {
-        for (receivers, delay_us, longest) in [(5, 150, 1.05), (20, 150, 1.35), (5, 10_000, 1.08), (20, 10_000, 1.35)] {
+        for (receivers, delay_us, longest) in [(5, 150, 1.05), (20, 150, 1.2), (5, 10_000, 1.08), (20, 10_000, 1.2)] {
             let mut swarm = alike(seed, 256 * MIB, receivers, 100.0);
             swarm.hosts.iter_mut().for_each(|host| host.delay = Duration::from_micros(delay_us));
             let report = swarm.run();
