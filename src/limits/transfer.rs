@@ -36,6 +36,10 @@ pub const TURN_MS: u64 = 2_000;
 pub const PATIENCE_MS: u64 = 10_000;
 /// How often a peer that lacks what it said it has is asked again what it has.
 pub const LOOKS: usize = 16;
+/// How often a stream is opened again on which a peer should tell what it has, and has not: see [`LOOK_RETRY_MS`].
+pub const LOOK_TRIES: u32 = 4;
+/// The pause before the first such try, at least; then twice as long each time.
+pub const LOOK_RETRY_MS: u64 = 50;
 /// Bytes of a blob that is fetched by one request, and kept in memory until its batch is written.
 pub const SMALL_BYTES: u64 = super::store::SMALL_FILE_BYTES;
 /// Bytes of one batch of small blobs.
@@ -68,6 +72,8 @@ pub const SOURCES: usize = 32;
 pub const SOURCE_BYTES: usize = 4 * PIECES as usize + 8 * 1024;
 /// Pieces that a blob is planned in at most. They are of one `Data` frame or, if the blob is large, of more.
 pub const PIECES: u64 = 4096;
+/// A node begins to fetch a blob somewhere in so many bytes at its front.
+pub const FIRST_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes that are asked of a source whose speed nobody knows yet.
 pub const START_BYTES: u64 = 512 * 1024;
 /// A source is asked ahead for what it sends in this time, or within two round trips if they take longer.

@@ -4,6 +4,7 @@ use std::{
     future,
     pin::pin,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
 };
 
 use futures::{
@@ -19,7 +20,10 @@ use super::{
 };
 use crate::{
     content::ContentId,
-    limits::wire::FRAME_BYTES,
+    limits::{
+        transfer::{LOOK_RETRY_MS, LOOK_TRIES},
+        wire::FRAME_BYTES,
+    },
     wire::{
         FrameError, KIND_ERROR,
         blob::{Have, Reply, Request, Watch},
@@ -49,10 +53,7 @@ pub(super) async fn watch<S: AsyncRead + AsyncWrite + Unpin>(
                 *bytes = bytes.saturating_add(ranges.iter().map(|range| range.len).sum());
                 *bytes >= swarm.size()
             };
-            let ended = match open().await {
-                Ok(stream) => hear(stream, swarm.id(), &mut heard).await,
-                Err(error) => Err(FrameError::Io(error)),
-            };
+            let ended = hear(open, swarm.id(), &mut heard).await;
             (ended, known_bytes.is_some())
         });
         match select(hear, pin!(looks.recv())).await {
@@ -71,21 +72,49 @@ pub(super) async fn watch<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Waits until the peer has more of a blob than so many bytes: for ever, if it does not tell.
-pub async fn wait_for_more<S: AsyncRead + AsyncWrite + Unpin>(stream: S, id: ContentId, held_bytes: u64) {
+pub async fn wait_for_more<S: AsyncRead + AsyncWrite + Unpin>(open: &Open<'_, S>, id: ContentId, held_bytes: u64) {
     let (mut bytes, mut has_more) = (0u64, false);
     let mut heard = |have: Have| {
         bytes = bytes.saturating_add(have.ranges.iter().map(|range| range.len).sum());
         has_more = bytes > held_bytes;
         has_more
     };
-    let _ = hear(stream, id, &mut heard).await;
+    let _ = hear(open, id, &mut heard).await;
     if !has_more {
         future::pending::<()>().await;
     }
 }
 
 /// Tells what is heard until it is enough, or the peer tells nothing more.
+///
+/// A stream that ends before anything is heard on it is tried again, [`LOOK_TRIES`] times: where many come at once, a peer drops
+/// some that it has a place for a moment later.
 async fn hear<S: AsyncRead + AsyncWrite + Unpin>(
+    open: &Open<'_, S>,
+    id: ContentId,
+    heard: &mut (dyn FnMut(Have) -> bool + Send),
+) -> Result<(), FrameError> {
+    let (mut was_heard, mut pauses) = (false, (0..LOOK_TRIES).map(|tried| LOOK_RETRY_MS << tried));
+    loop {
+        let mut heard = |have| {
+            was_heard = true;
+            heard(have)
+        };
+        let ended = match open().await {
+            Ok(stream) => hear_on(stream, id, &mut heard).await,
+            Err(error) => Err(FrameError::Io(error)),
+        };
+        match (ended, pauses.next()) {
+            (Err(FrameError::Io(_)), Some(pause)) if !was_heard => {
+                // Those that were dropped together are not to come together again.
+                smol::Timer::after(Duration::from_millis(pause + fastrand::u64(..=pause))).await;
+            }
+            (ended, _) => return ended,
+        }
+    }
+}
+
+async fn hear_on<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     id: ContentId,
     heard: &mut (dyn FnMut(Have) -> bool + Send),

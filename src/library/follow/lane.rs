@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use smol::channel::Receiver;
 
 use super::{
@@ -116,12 +117,9 @@ pub(super) async fn run<C: Connect>(
 
 /// Waits until the peer has more of what it had nothing to offer of.
 async fn more<C: Connect>(peer: &Peer<C>, idle: Option<(ContentId, u64)>) {
-    if let Some((id, held_bytes)) = idle
-        && let Ok(stream) = peer.connect.open(peer.node, blob::PROTOCOL).await
-    {
-        return wait_for_more(stream, id, held_bytes).await;
-    }
-    future::pending().await
+    let Some((id, held_bytes)) = idle else { return future::pending().await };
+    let open = move || peer.connect.open(peer.node, blob::PROTOCOL).boxed();
+    wait_for_more(&open, id, held_bytes).await;
 }
 
 /// Version and items held of a collection, and how often files were looked for that turned out to be bad.

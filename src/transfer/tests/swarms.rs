@@ -1,6 +1,6 @@
 //! Several peers that send one blob.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use futures::future::join_all;
 
@@ -8,7 +8,7 @@ use super::{
     lies::{flipped, frames, lying_server},
     *,
 };
-use crate::wire::blob::Have;
+use crate::{limits::transfer::LOOK_TRIES, wire::blob::Have};
 
 /// A peer, what it was asked to do, and what it brought.
 struct Peer {
@@ -285,12 +285,16 @@ fn what_is_half_here_goes_on_to_others_while_the_rest_comes() {
             }
         }
         // Whoever had nothing is waited for apart, and asked again.
-        wait_for_more(link(&middle.store, &Uploads::new(8)), id, 0).await;
+        let open = || std::future::ready(Ok(link(&middle.store, &Uploads::new(8)))).boxed();
+        wait_for_more(&open, id, 0).await;
         assert!(middle.verified_bytes(id) < size, "it is half here");
         loop {
             match relay.fetch(&two, &places).await.unwrap() {
                 Fetched::Kept => return,
-                Fetched::Idle { held_bytes } => wait_for_more((relay.link)(), id, held_bytes).await,
+                Fetched::Idle { held_bytes } => {
+                    let open = || std::future::ready(Ok((relay.link)())).boxed();
+                    wait_for_more(&open, id, held_bytes).await;
+                }
                 Fetched::Elsewhere => panic!("nobody else finishes"),
             }
         }
@@ -324,4 +328,20 @@ fn more_peers_than_places_take_turns() {
     let fetched = block_on(join_all(peers.iter().map(|peer| peer.fetch(&swarm, &places))));
     assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
     assert!(client.content(ContentId::of(&content)).unwrap() == content);
+}
+
+/// Where many come at once, a peer drops some streams that it has a place for a moment later.
+#[test]
+fn who_is_dropped_before_anything_is_told_looks_again() {
+    let node = Node::new();
+    let id = node.share(&bytes(8, MIB));
+    let tries = AtomicU32::new(0);
+    let open = || {
+        let is_dropped = tries.fetch_add(1, Relaxed) < LOOK_TRIES;
+        let stream =
+            if is_dropped { UnixStream::pair().map(|(near, _)| near) } else { Ok(link(&node.store, &Uploads::new(1))) };
+        std::future::ready(stream).boxed()
+    };
+    let heard = block_on(crate::clock::within(Duration::from_secs(60), wait_for_more(&open, id, 0)));
+    assert_eq!((heard, tries.into_inner()), (Some(()), LOOK_TRIES + 1));
 }
