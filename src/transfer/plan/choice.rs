@@ -89,7 +89,11 @@ impl Plan {
             (self.steps += 1);
         }
         if is_alone {
-            return Some(it.first);
+            let place = self.place.max(it.first);
+            #[cfg(test)]
+            (self.steps += (place..self.pieces.count()).take_while(|piece| it.wanted[*piece] == 0).count() as u64);
+            self.place = (place..self.pieces.count()).find(|piece| it.wanted[*piece] > 0).unwrap_or(it.first);
+            return Some(self.place);
         }
         #[cfg(test)]
         (self.steps += (self.pieces.count() - it.first) as u64);

@@ -5,7 +5,7 @@
 //! - **What is rare comes first**, so that a source may go away, and so that each node soon has what others want. Sources that
 //!   have all are asked for what none of those has that fetch the blob. Of that, each of them has a share of its own, which it
 //!   asks for before that of the others: the source sends everything once before it sends anything twice. Where nothing is rarer
-//!   than the rest, all is fetched in order.
+//!   than the rest, all is fetched in order. What comes first is not the same for all, who may not know of each other yet.
 //! - **A reader who waits** comes before that, from the position on where he is. Some sources are there for readers alone.
 //! - **A source is asked for as much as it sends within half a second** ([`AHEAD_MS`](crate::limits::transfer::AHEAD_MS)), as
 //!   it was measured: enough to keep a long way busy. Towards the end it is asked for its share of what is left, so that all
@@ -84,6 +84,8 @@ pub struct Plan {
     unshared: Groups,
     pieces: Pieces,
     sources: BTreeMap<SourceId, Source>,
+    /// The piece that was fetched last in order, or is to be the first.
+    place: usize,
     /// The groups that readers wait for, of each some ahead of him.
     readers: Vec<ops::Range<u64>>,
     /// When something was last verified.
@@ -99,11 +101,13 @@ impl Plan {
     /// It takes memory for `size`: whether that can be true is for the caller to find out.
     pub fn new(size: u64, missing: &[ops::Range<u64>], me: SourceId) -> Self {
         let missing = Groups::of_bytes(size, missing);
+        let pieces = Pieces::new(missing.len(), me);
         Self {
             me,
+            place: pieces.start,
             free: missing.clone(),
             unshared: missing.clone(),
-            pieces: Pieces::new(missing.len(), me),
+            pieces,
             missing,
             sources: BTreeMap::new(),
             readers: Vec::new(),

@@ -3,7 +3,11 @@
 use std::ops::Range;
 
 use super::SourceId;
-use crate::limits::{GROUP_BYTES, transfer::PIECES, wire::DATA_BYTES};
+use crate::limits::{
+    GROUP_BYTES,
+    transfer::{FIRST_BYTES, PIECES, SHARED_BYTES},
+    wire::DATA_BYTES,
+};
 
 /// Pieces of some groups each, at most [`PIECES`]; the last one may be shorter.
 #[derive(Debug)]
@@ -13,6 +17,9 @@ pub(super) struct Pieces {
     /// How many groups of a piece the sources have, all added up.
     copies: Vec<u32>,
     me: SourceId,
+    /// The piece that this node begins with. If all began in front, those who fetch a blob at the same time would ask for the same
+    /// until they know of each other. It is not far from the front: not every file system leaves holes.
+    pub(super) start: usize,
     /// How many nodes are known to fetch the blob, this one among them, and how many of these come before it in the order of
     /// their numbers, which is the same wherever they are known.
     fetching: usize,
@@ -26,7 +33,9 @@ impl Pieces {
             groups_each *= 2;
         }
         let count = groups.div_ceil(groups_each) as usize;
-        Self { groups, groups_each, copies: vec![0; count], me, fetching: 1, before: 0 }
+        let first = if groups * GROUP_BYTES < SHARED_BYTES { 1 } else { FIRST_BYTES / (groups_each * GROUP_BYTES) };
+        let start = (lot(0, me) % first.clamp(1, count.max(1) as u64)) as usize;
+        Self { groups, groups_each, copies: vec![0; count], me, start, fetching: 1, before: 0 }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -64,12 +73,13 @@ impl Pieces {
         }
     }
 
-    /// The lower, the sooner this node should fetch a piece that all the others who fetch the blob lack: first its own, the front
-    /// ones before the others, so that no two fetch the same one; then those of others, in an order that it has drawn, so that two
+    /// The lower, the sooner this node should fetch a piece that all the others who fetch the blob lack: first its own, in order
+    /// from where it began, so that no two fetch the same one; then those of others, in an order that it has drawn, so that two
     /// who help the same one hardly ever do.
     pub(super) fn turn(&self, piece: usize) -> (bool, u64) {
         let is_own = piece % self.fetching == self.before;
-        (!is_own, if is_own { piece as u64 } else { lot(piece, self.me) })
+        let place = (piece + self.count() - self.start) % self.count();
+        (!is_own, if is_own { place as u64 } else { lot(piece, self.me) })
     }
 
     /// The lower, the sooner this node should fetch a piece: rare ones first.
@@ -117,7 +127,8 @@ mod tests {
             let mut order = Vec::from_iter(0..1000);
             order.sort_unstable_by_key(|piece| view.turn(*piece));
             let (own, others) = order.split_at(200);
-            assert!(own.is_sorted() && own.iter().all(|piece| !view.turn(*piece).0));
+            assert!(own.iter().all(|piece| !view.turn(*piece).0));
+            assert!(own.iter().map(|piece| (*piece < view.start, piece)).is_sorted(), "from where it begins");
             others[0]
         });
         assert_eq!(std::collections::BTreeSet::from_iter(helped_first).len(), 5);
