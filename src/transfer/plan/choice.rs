@@ -21,42 +21,20 @@ impl Plan {
         let mut picked = Picked::new(room);
         for reader in self.readers.clone() {
             if !self.is_slow_for(source, &reader) {
-                self.pick_from(source, reader, &mut picked);
+                self.take(self.runs(source, reader), &mut picked);
             }
         }
         if self.sources.get(&source).is_none_or(|it| it.is_for_readers) {
             return picked.sorted();
         }
-        self.pick_unshared(source, &mut picked);
         let mut before = None;
         while !picked.is_full()
             && before.replace(picked.room) != Some(picked.room)
-            && let Some(piece) = self.best_piece(source)
+            && let Some(runs) = self.best_runs(source)
         {
-            self.pick_from(source, self.pieces.groups(piece), &mut picked);
+            self.take(runs, &mut picked);
         }
         picked.sorted()
-    }
-
-    /// Takes what can be had from those alone who have everything, if this is one of them, and there are others.
-    fn pick_unshared(&mut self, source: SourceId, picked: &mut Picked) {
-        if self.sources.len() == 1 || self.sources.get(&source).is_none_or(|it| !it.has.is_whole()) {
-            return;
-        }
-        let mut before = None;
-        while !picked.is_full() && !self.unshared.is_empty() && before.replace(picked.room) != Some(picked.room) {
-            #[cfg(test)]
-            (self.steps += self.pieces.count() as u64);
-            let unshared =
-                (0..self.pieces.count()).filter(|piece| self.unshared.count_in(self.pieces.groups(*piece)) > 0);
-            let Some(piece) = unshared.min_by_key(|piece| self.pieces.turn(*piece)) else { return };
-            let runs: Vec<_> = self.unshared.runs(self.pieces.groups(piece)).take(RANGES_PER_REQUEST).collect();
-            for run in runs {
-                if let Some(run) = picked.take(run) {
-                    self.set_free(run, false);
-                }
-            }
-        }
     }
 
     /// Whether a reader had better wait for another source, that is much faster.
@@ -67,9 +45,8 @@ impl Plan {
         self.sources.values().any(|it| it.has.contains(next.start) && rate(it) > Some(own * SLOW_FOR_READERS))
     }
 
-    fn pick_from(&mut self, source: SourceId, range: Range<u64>, picked: &mut Picked) {
-        let Some(it) = self.sources.get(&source) else { return };
-        let runs: Vec<_> = self.free.shared(&it.has, range).take(RANGES_PER_REQUEST).collect();
+    /// Takes what there is room for.
+    fn take(&mut self, runs: Vec<Range<u64>>, picked: &mut Picked) {
         for run in runs {
             if let Some(run) = picked.take(run) {
                 self.set_free(run, false);
@@ -77,7 +54,35 @@ impl Plan {
         }
     }
 
-    /// The piece of which a source shall be asked for something next.
+    /// What is wanted of a source in a range.
+    fn runs(&self, source: SourceId, range: Range<u64>) -> Vec<Range<u64>> {
+        let it = self.sources.get(&source);
+        it.map_or_else(Vec::new, |it| self.free.shared(&it.has, range).take(RANGES_PER_REQUEST).collect())
+    }
+
+    /// What a source shall be asked for next, in one piece.
+    fn best_runs(&mut self, source: SourceId) -> Option<Vec<Range<u64>>> {
+        if let Some(piece) = self.unshared_piece(source) {
+            return Some(self.unshared.runs(self.pieces.groups(piece)).take(RANGES_PER_REQUEST).collect());
+        }
+        let piece = self.best_piece(source)?;
+        Some(self.runs(source, self.pieces.groups(piece)))
+    }
+
+    /// The best piece of which something can be had from those alone who have everything, if this is one of them, and there are
+    /// others.
+    fn unshared_piece(&mut self, source: SourceId) -> Option<usize> {
+        let is_whole = self.sources.get(&source)?.has.is_whole();
+        if self.sources.len() == 1 || !is_whole || self.unshared.is_empty() {
+            return None;
+        }
+        #[cfg(test)]
+        (self.steps += self.pieces.count() as u64);
+        let is_unshared = |piece: &usize| self.unshared.count_in(self.pieces.groups(*piece)) > 0;
+        (0..self.pieces.count()).filter(is_unshared).min_by_key(|piece| self.pieces.turn(*piece))
+    }
+
+    /// The piece of which a source shall be asked for something next, if all that it has is alike.
     fn best_piece(&mut self, source: SourceId) -> Option<usize> {
         let is_alone = self.sources.len() == 1;
         let it = self.sources.get_mut(&source)?;
@@ -88,17 +93,14 @@ impl Plan {
             #[cfg(test)]
             (self.steps += 1);
         }
-        if is_alone {
-            let place = self.place.max(it.first);
-            #[cfg(test)]
-            (self.steps += (place..self.pieces.count()).take_while(|piece| it.wanted[*piece] == 0).count() as u64);
-            self.place = (place..self.pieces.count()).find(|piece| it.wanted[*piece] > 0).unwrap_or(it.first);
-            return Some(self.place);
-        }
         #[cfg(test)]
         (self.steps += (self.pieces.count() - it.first) as u64);
         let wanted = (it.first..self.pieces.count()).filter(|piece| it.wanted[*piece] > 0);
-        wanted.min_by_key(|piece| self.pieces.order(*piece))
+        if is_alone {
+            wanted.min_by_key(|piece| self.pieces.place(*piece))
+        } else {
+            wanted.min_by_key(|piece| self.pieces.order(*piece))
+        }
     }
 
     /// Something that is awaited from a slower source, for the time when nothing else is left.

@@ -84,8 +84,6 @@ pub struct Plan {
     unshared: Groups,
     pieces: Pieces,
     sources: BTreeMap<SourceId, Source>,
-    /// The piece that was fetched last in order, or is to be the first.
-    place: usize,
     /// The groups that readers wait for, of each some ahead of him.
     readers: Vec<ops::Range<u64>>,
     /// When something was last verified.
@@ -101,13 +99,11 @@ impl Plan {
     /// It takes memory for `size`: whether that can be true is for the caller to find out.
     pub fn new(size: u64, missing: &[ops::Range<u64>], me: SourceId) -> Self {
         let missing = Groups::of_bytes(size, missing);
-        let pieces = Pieces::new(missing.len(), me);
         Self {
             me,
-            place: pieces.start,
             free: missing.clone(),
             unshared: missing.clone(),
-            pieces,
+            pieces: Pieces::new(missing.len(), me),
             missing,
             sources: BTreeMap::new(),
             readers: Vec::new(),
@@ -130,12 +126,27 @@ impl Plan {
         true
     }
 
+    /// Those who fetch the blob.
+    fn fetching(&self) -> impl Iterator<Item = (&SourceId, &Source)> {
+        self.sources.iter().filter(|(_, it)| !it.has.is_whole())
+    }
+
     /// Somebody fetches the blob who did not, or does so no more.
     fn share_out(&mut self) {
-        let fetching = || self.sources.iter().filter(|(_, it)| !it.has.is_whole());
-        self.pieces.share(fetching().map(|(id, _)| *id));
-        self.unshared = self.free.clone();
-        fetching().for_each(|(_, it)| self.unshared.subtract(&it.has));
+        let others: Vec<_> = self.fetching().map(|(id, _)| *id).collect();
+        self.pieces.share(&others);
+        self.find_unshared(0..self.missing.len());
+    }
+
+    /// Finds out which groups of a range are unshared.
+    fn find_unshared(&mut self, range: ops::Range<u64>) {
+        let mut unshared = std::mem::replace(&mut self.unshared, Groups::none(0));
+        unshared.remove(range.clone());
+        self.free.runs(range.clone()).for_each(|run| unshared.insert(run));
+        for (_, it) in self.fetching() {
+            it.has.runs(range.clone()).for_each(|shared| unshared.remove(shared));
+        }
+        self.unshared = unshared;
     }
 
     /// A source is asked for what readers wait for, and for nothing else.
@@ -174,7 +185,8 @@ impl Plan {
             let lacking = groups_in(&self.missing, range);
             self.strike_out(source, &lacking);
             let Some(it) = self.sources.get_mut(&source) else { return };
-            let old: Vec<_> = it.has.runs(lacking).collect();
+            let had_all = it.has.is_whole();
+            let old: Vec<_> = it.has.runs(lacking.clone()).collect();
             for run in old {
                 for (piece, part) in self.pieces.cut(run.clone()) {
                     self.pieces.add_copies(piece, -((part.end - part.start) as i64));
@@ -182,8 +194,12 @@ impl Plan {
                 }
                 it.has.remove(run);
             }
+            if had_all && !it.has.is_whole() {
+                self.share_out();
+            } else {
+                self.find_unshared(lacking);
+            }
         }
-        self.share_out();
     }
 
     /// What came from a source was verified, or was here before. Ranges of whole groups, whether it was asked for them or not.
@@ -339,15 +355,11 @@ impl Plan {
                 }
             }
             if is_free {
-                self.free.insert(run.clone());
-                self.unshared.insert(run.clone());
-                for it in self.sources.values().filter(|it| !it.has.is_whole()) {
-                    it.has.runs(run.clone()).for_each(|shared| self.unshared.remove(shared));
-                }
+                self.free.insert(run.clone())
             } else {
-                self.free.remove(run.clone());
-                self.unshared.remove(run);
+                self.free.remove(run.clone())
             }
+            self.find_unshared(run);
         }
     }
 }

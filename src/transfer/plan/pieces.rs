@@ -65,12 +65,14 @@ impl Pieces {
     }
 
     /// These others fetch the same blob.
-    pub(super) fn share(&mut self, others: impl Iterator<Item = SourceId>) {
-        (self.fetching, self.before) = (1, 0);
-        for other in others {
-            self.fetching += 1;
-            self.before += usize::from(other < self.me);
-        }
+    pub(super) fn share(&mut self, others: &[SourceId]) {
+        self.fetching = others.len() + 1;
+        self.before = others.iter().filter(|other| **other < self.me).count();
+    }
+
+    /// In order, from where this node begins.
+    pub(super) fn place(&self, piece: usize) -> usize {
+        (piece + self.count() - self.start) % self.count()
     }
 
     /// The lower, the sooner this node should fetch a piece that all the others who fetch the blob lack: first its own, in order
@@ -78,8 +80,7 @@ impl Pieces {
     /// who help the same one hardly ever do.
     pub(super) fn turn(&self, piece: usize) -> (bool, u64) {
         let is_own = piece % self.fetching == self.before;
-        let place = (piece + self.count() - self.start) % self.count();
-        (!is_own, if is_own { place as u64 } else { lot(piece, self.me) })
+        (!is_own, if is_own { self.place(piece) as u64 } else { lot(piece, self.me) })
     }
 
     /// The lower, the sooner this node should fetch a piece: rare ones first.
@@ -113,11 +114,21 @@ mod tests {
     }
 
     #[test]
+    fn nodes_begin_at_different_places_in_front() {
+        for (groups, different) in [(63, 1), (1000, 15), (16_384, 15), (1_600_000, 2)] {
+            let all = Vec::from_iter((0..20).map(|node| Pieces::new(groups, SourceId(node))));
+            let starts = std::collections::BTreeSet::from_iter(all.iter().map(|it| it.groups(it.start).start));
+            assert!(starts.len() >= different, "{groups}: {starts:?}");
+            assert!(starts.iter().all(|start| start * GROUP_BYTES < FIRST_BYTES));
+        }
+    }
+
+    #[test]
     fn each_piece_is_one_nodes_own() {
         let nodes = [3, 17, 99, 100, u64::MAX].map(SourceId);
         let views = nodes.map(|me| {
             let mut pieces = Pieces::new(4 * 1000, me);
-            pieces.share(nodes.into_iter().filter(|other| *other != me));
+            pieces.share(&nodes.into_iter().filter(|other| *other != me).collect::<Vec<_>>());
             pieces
         });
         for piece in 0..1000 {

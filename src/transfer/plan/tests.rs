@@ -257,7 +257,6 @@ fn a_single_source_is_asked_in_order_and_in_long_runs() {
     assert_eq!(order, Vec::from_iter(3..1601));
     assert!(requests.iter().all(|asked| asked.end.is_multiple_of(DATA_GROUPS) || asked.end == 1601));
     assert!(requests.len() < 120, "{} requests", requests.len());
-    assert!(naive.plan.steps < 2000, "{} steps", naive.plan.steps);
 }
 
 #[test]
