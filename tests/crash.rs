@@ -419,6 +419,7 @@ struct Mirror<'a> {
     /// What was seen to be complete.
     held: Held,
     unwanted: BTreeSet<String>,
+    /// How long a removal took when it was last let end.
     pace: Duration,
     tally: Tally,
 }
@@ -491,10 +492,6 @@ impl<'a> Mirror<'a> {
         files
     }
 
-    fn has_all(held: &Held, wanted: &Files) -> bool {
-        wanted.iter().all(|(path, id)| held.offered.get(path) == Some(id))
-    }
-
     fn round(&mut self) {
         edit(&mut self.rng, &self.books, SHELF_FILES);
         self.publisher.ok(&["add", self.books.to_str().unwrap()]);
@@ -503,26 +500,19 @@ impl<'a> Mirror<'a> {
         let removed = self.rng.choice(&names).filter(|_| self.rng.u8(..3) == 0).cloned();
         let mut node = self.place.start(&["--mirror"]);
         node.wait_for_peers(1);
-        let started = clock::now();
-        let moment = self.pace.mul_f64(self.rng.f64());
-        let (mut has_all, mut acknowledged) = (false, false);
+        let mut acknowledged = false;
         if let Some(path) = &removed {
             let name = format!("{BOOKS}/{path}");
+            let moment = self.pace.mul_f64(self.rng.f64() * 1.3);
             let told = cut_during(&self.disk, self.place.command(&["--json", "rm", &name]), moment);
             acknowledged = told.took.is_some();
+            self.pace = told.took.unwrap_or(self.pace.mul_f64(LATER));
             self.tally.in_the_middle += u32::from(!acknowledged);
         } else {
-            let before = self.held.ids.clone();
-            while started.elapsed() < moment && !has_all {
-                (self.held, self.version) = self.look();
-                has_all = Self::has_all(&self.held, &wanted);
-            }
-            self.disk.cut();
-            self.tally.in_the_middle += u32::from(!has_all && self.held.ids != before);
+            self.cut_while_it_copies(&wanted, &node);
         }
         node.kill();
         self.disk.restore();
-        self.pace = if has_all { started.elapsed() } else { self.pace.mul_f64(LATER) };
         if acknowledged {
             self.unwanted.extend(removed.clone());
         }
@@ -535,6 +525,25 @@ impl<'a> Mirror<'a> {
             self.held.offered.remove(&path);
             self.unwanted.insert(path);
         }
+    }
+
+    /// Cuts the power at the moment at which so many of the new files have arrived.
+    fn cut_while_it_copies(&mut self, wanted: &Files, node: &Node<'_>) {
+        let library = self.disk_library();
+        let new: Vec<PathBuf> = wanted.keys().map(|path| library.join(path)).filter(|path| !path.exists()).collect();
+        let arrived = || new.iter().filter(|path| path.exists()).count();
+        let (when, looks) = (self.rng.usize(..=new.len()), self.rng.bool());
+        let started = clock::now();
+        while arrived() < when {
+            assert!(started.elapsed() < DEADLINE, "the mirror does not become complete:\n{}", node.log());
+            // To look takes a while, in which more arrives: half of the cuts come without, at the moment itself.
+            if looks {
+                (self.held, self.version) = self.look();
+            }
+        }
+        let there = arrived();
+        self.disk.cut();
+        self.tally.in_the_middle += u32::from(there > 0 && there < new.len());
     }
 
     fn check(&mut self, removed: Option<&str>, wanted: &Files) {
@@ -573,11 +582,11 @@ impl<'a> Mirror<'a> {
         let mut node = self.place.start(&["--mirror"]);
         node.wait_for_peers(1);
         let started = clock::now();
-        while !Self::has_all(&self.held, &wanted) {
+        let has_all = |held: &Held| wanted.iter().all(|(path, id)| held.offered.get(path) == Some(id));
+        while !has_all(&self.held) {
             assert!(started.elapsed() < DEADLINE, "the mirror does not become complete:\n{}", node.log());
             (self.held, self.version) = self.look();
         }
-        self.pace = started.elapsed();
         assert_eq!(node.stop(), Some(0));
         self.check(None, &wanted);
     }
