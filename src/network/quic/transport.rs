@@ -15,9 +15,10 @@ use libp2p::{
 use quinn_proto::ServerConfig;
 
 use super::{
-    Config, Connecting, Connection, Control, Error, address,
+    Config, Connecting, Connection, Control, Dial, Error, address,
     config::ProtoConfig,
     connection::remember,
+    dial::{Origin, Turns},
     driver::Driver,
     endpoint::{Endpoint, User},
     listener::{Event, Listener},
@@ -32,6 +33,7 @@ pub struct Transport {
     listeners: Vec<Listener>,
     /// For dials of a family without a listener.
     dialers: Vec<User>,
+    turns: Turns,
     /// Of listeners that are gone.
     events: VecDeque<Event>,
     control: Control,
@@ -48,6 +50,7 @@ impl Transport {
             config: ProtoConfig::new(config)?,
             listeners: Vec::new(),
             dialers: Vec::new(),
+            turns: Turns::default(),
             events: VecDeque::new(),
             control: Control::default(),
             waker: None,
@@ -75,23 +78,20 @@ impl Transport {
         }
     }
 
-    fn connect(&mut self, remote: SocketAddr, peer: Option<PeerId>, port_use: PortUse) -> Result<Connecting, Error> {
-        let config = self.config.client(peer)?;
+    fn origin(&mut self, remote: &SocketAddr, port_use: PortUse) -> Result<Origin, Error> {
         if port_use == PortUse::New {
-            let user = self.bind(address::unspecified(&remote), None)?;
-            return user.0.connect(config, remote);
+            let user = self.bind(address::unspecified(remote), None)?;
+            return Ok(Origin { endpoint: user.0.clone(), own: Some(user) });
         }
-        if let Some(listener) = self.listeners.iter().find(|listener| listener.reaches(&remote)) {
-            return listener.user.0.connect(config, remote);
-        }
+        let listener = self.listeners.iter().find(|listener| listener.reaches(remote)).map(|listener| &listener.user);
         let same_family = |user: &&User| user.0.socket.local().is_ipv4() == remote.is_ipv4();
-        if let Some(dialer) = self.dialers.iter().find(same_family) {
-            return dialer.0.connect(config, remote);
+        if let Some(user) = listener.or_else(|| self.dialers.iter().find(same_family)) {
+            return Ok(Origin { endpoint: user.0.clone(), own: None });
         }
-        let dialer = self.bind(address::unspecified(&remote), None)?;
-        let connecting = dialer.0.connect(config, remote);
-        self.dialers.push(dialer);
-        connecting
+        let user = self.bind(address::unspecified(remote), None)?;
+        let endpoint = user.0.clone();
+        self.dialers.push(user);
+        Ok(Origin { endpoint, own: None })
     }
 
     fn wake(&mut self) {
@@ -110,7 +110,7 @@ impl Libp2pTransport for Transport {
     type Output = (PeerId, Connection);
     type Error = Error;
     type ListenerUpgrade = Connecting;
-    type Dial = Connecting;
+    type Dial = Dial;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<Error>> {
         let (socket, _) = parse(&address)?;
@@ -127,12 +127,16 @@ impl Libp2pTransport for Transport {
         true
     }
 
-    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Connecting, TransportError<Error>> {
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Dial, TransportError<Error>> {
         let (socket, peer) = parse(&address)?;
         if socket.port() == 0 || socket.ip().is_unspecified() || options.role.is_listener() {
             return Err(TransportError::MultiaddrNotSupported(address));
         }
-        self.connect(socket, peer, options.port_use).map_err(TransportError::Other)
+        let dial = self.config.client(peer).and_then(|config| {
+            let origin = self.origin(&socket, options.port_use)?;
+            Dial::new(origin, config, socket, self.turns.next(peer))
+        });
+        dial.map_err(TransportError::Other)
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Connecting, Error>> {

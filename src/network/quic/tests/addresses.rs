@@ -1,6 +1,8 @@
 //! Addresses.
 
-use super::*;
+use futures::future::Either;
+
+use super::{super::dial::HEAD_START, *};
 
 #[test]
 fn dials_leave_from_the_listeners_port() {
@@ -35,6 +37,27 @@ fn addresses_of_others_are_not_ours() {
     ] {
         assert!(transport.dial(address.parse().unwrap(), REUSE).is_err(), "{address}");
     }
+}
+
+#[test]
+fn a_second_address_is_tried_when_the_first_does_not_answer() {
+    smol::block_on(async {
+        let (a, mut b) = (Node::new(), Node::new());
+        let (_, there) = b.listen(V4).await;
+        let there = there.with(Protocol::P2p(b.peer));
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let nobody = super::super::address::remote(silent.local_addr().unwrap()).with(Protocol::P2p(b.peer));
+        let started = crate::clock::now();
+        let dial = |address: &Multiaddr| a.transport.lock().unwrap().dial(address.clone(), REUSE).unwrap();
+        let (first, second) = (dial(&nobody), dial(&there));
+        let (peer, _connection) = match soon(select(second, first)).await {
+            Either::Left((connected, _first)) => connected.unwrap(),
+            Either::Right((nobody, _)) => panic!("{:?}", nobody.err()),
+        };
+        assert_eq!(peer, b.peer);
+        assert!(started.elapsed() >= HEAD_START);
+        silent.recv_from(&mut [0; 2000]).unwrap();
+    });
 }
 
 #[test]
