@@ -213,6 +213,8 @@ pub mod network {
     pub const SIBLINGS: usize = 4;
     /// Peers that are dialled at a time.
     pub const DIALS: usize = 8;
+    /// Of these, peers that did not answer before, and of which there was no sign of life since.
+    pub const DIALS_DOUBTFUL: usize = 2;
     /// Addresses that are tried at a time in one dial.
     pub const ADDRESSES_PER_DIAL: usize = 8;
     /// Milliseconds between two dials.

@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub(super) dialled: Option<Instant>,
     /// Dials and connections in a row that came to nothing.
     pub(super) failures: u32,
+    /// There was a sign of life of it since it was dialled last.
+    pub(super) was_heard: bool,
     pub(super) detector: Detector,
     pub(super) quality: Quality,
     pub(super) reputation: Reputation,
@@ -75,6 +77,7 @@ impl Peer {
             dial_at: None,
             dialled: None,
             failures: 0,
+            was_heard: false,
             detector: Detector::new(now),
             quality: Quality::default(),
             reputation: Reputation::new(now, 0.0, Duration::ZERO),
@@ -101,6 +104,16 @@ impl Peer {
 
     pub(super) fn is_failed(&self) -> bool {
         matches!(self.life.state(), State::Failed { .. })
+    }
+
+    /// Whether it is there and has no place for this node: a sign of life of it says nothing new.
+    pub(super) fn has_no_place(&self) -> bool {
+        self.is_failed() && matches!(self.trouble, Some(Trouble::FullThere | Trouble::BannedThere))
+    }
+
+    /// Whether it did not answer before, and nothing says that it would now.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.failures > 0 && !self.was_heard
     }
 
     /// Whether this node dials it when it is missing.

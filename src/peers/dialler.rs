@@ -18,11 +18,13 @@ const LOST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 struct UnderWay {
     since: Instant,
+    is_doubtful: bool,
     addresses: Vec<String>,
     ips: Vec<IpAddr>,
 }
 
-/// The dials under way, at most [`DIALS`](limits::network::DIALS).
+/// The dials under way, at most [`DIALS`](limits::network::DIALS). Of those who did not answer before fewer are dialled at a time:
+/// who is switched off delays nobody, and where all are too busy to answer, dials are not what keeps them so.
 #[derive(Debug, Default)]
 pub(super) struct Dialler {
     under_way: BTreeMap<NodeId, UnderWay>,
@@ -30,10 +32,15 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// When a dial that is due at `due` may begin; none before one that is under way has ended.
-    pub(super) fn next_start(&self, due: Instant) -> Option<Instant> {
-        let is_free = self.under_way.len() < limits::network::DIALS;
-        is_free.then(|| self.last.map_or(due, |last| due.max(last + SPACING)))
+    /// Whether one more may be dialled, who did not answer before if it `is_doubtful`.
+    pub(super) fn has_slot(&self, is_doubtful: bool) -> bool {
+        let doubtful = self.under_way.values().filter(|dial| dial.is_doubtful).count();
+        self.under_way.len() < limits::network::DIALS && (!is_doubtful || doubtful < limits::network::DIALS_DOUBTFUL)
+    }
+
+    /// When a dial that is due at `due`, and has a slot, may begin.
+    pub(super) fn next_start(&self, due: Instant) -> Instant {
+        self.last.map_or(due, |last| due.max(last + SPACING))
     }
 
     /// When [`Dialler::lost`] is to be asked.
@@ -46,13 +53,14 @@ impl Dialler {
         &mut self,
         now: Instant,
         node: NodeId,
+        is_doubtful: bool,
         addresses: impl Iterator<Item = &'a str>,
     ) -> Option<Vec<String>> {
         let is_free = |ip: &IpAddr| {
             let dials = self.under_way.values().filter(|dial| dial.ips.contains(ip));
             dials.count() < limits::network::DIALS_PER_IP
         };
-        let mut dial = UnderWay { since: now, addresses: Vec::new(), ips: Vec::new() };
+        let mut dial = UnderWay { since: now, is_doubtful, addresses: Vec::new(), ips: Vec::new() };
         // What has a name instead of an IP address stands in the configuration.
         for address in addresses.filter(|address| address::ip(address).is_none_or(|ip| is_free(&ip))) {
             dial.ips.extend(address::ip(address));
@@ -106,18 +114,21 @@ mod tests {
     fn dials_are_spaced_and_few_at_a_time() {
         let (mut dialler, start) = (Dialler::default(), crate::clock::now());
         let mut now = start;
-        assert_eq!((dialler.next_start(start), dialler.next_timeout()), (Some(start), None));
+        assert_eq!((dialler.next_start(start), dialler.next_timeout()), (start, None));
         for number in 0..limits::network::DIALS {
-            assert_eq!(dialler.next_start(start), Some(now));
-            assert_eq!(dialler.start(now, node(number), [&*address(number)].into_iter()), Some(vec![address(number)]));
+            let is_doubtful = number % 2 == 0 && number / 2 < limits::network::DIALS_DOUBTFUL;
+            assert!(dialler.has_slot(is_doubtful) && dialler.has_slot(false) && dialler.next_start(start) == now);
+            let address = address(number);
+            let tried = dialler.start(now, node(number), is_doubtful, [&*address].into_iter());
+            assert_eq!(tried, Some(vec![address]));
+            assert_eq!(dialler.has_slot(true), number / 2 + 1 < limits::network::DIALS_DOUBTFUL, "{number}");
             now += SPACING;
         }
-        assert_eq!((dialler.next_start(start), dialler.next_timeout()), (None, Some(start + LOST)));
+        assert!(!dialler.has_slot(false));
+        assert_eq!(dialler.next_timeout(), Some(start + LOST));
         assert_eq!((dialler.lost(now), dialler.lost(start + LOST)), (None, Some(node(0))));
         assert_eq!(dialler.end(&node(0)), [address(0)]);
-        assert!(
-            dialler.next_start(now) == Some(now) && !dialler.is_dialling(&node(0)) && dialler.is_dialling(&node(1))
-        );
+        assert!(dialler.has_slot(true) && !dialler.is_dialling(&node(0)) && dialler.is_dialling(&node(1)));
         assert_eq!(dialler.end(&node(0)), [""; 0]);
     }
 
@@ -126,11 +137,11 @@ mod tests {
         let (mut dialler, now) = (Dialler::default(), crate::clock::now());
         for number in 0..limits::network::DIALS_PER_IP {
             let there = format!("/ip4/10.0.0.1/udp/{}/quic-v1", 4720 + number);
-            assert!(dialler.start(now, node(number), [&*there].into_iter()).is_some());
+            assert!(dialler.start(now, node(number), false, [&*there].into_iter()).is_some());
         }
-        assert_eq!(dialler.start(now, node(50), [&*address(1)].into_iter()), None);
+        assert_eq!(dialler.start(now, node(50), false, [&*address(1)].into_iter()), None);
         let two = [address(1), address(2), "/dns/example.org/udp/4720/quic-v1".into()];
-        let tried = dialler.start(now, node(50), two.iter().map(String::as_str));
+        let tried = dialler.start(now, node(50), false, two.iter().map(String::as_str));
         assert_eq!(tried, Some(two[1..].to_vec()));
     }
 
@@ -138,7 +149,7 @@ mod tests {
     fn a_dial_tries_so_many_addresses() {
         let (mut dialler, now) = (Dialler::default(), crate::clock::now());
         let many: Vec<_> = (0..16).map(address).collect();
-        let tried = dialler.start(now, node(1), many.iter().map(String::as_str)).unwrap();
+        let tried = dialler.start(now, node(1), false, many.iter().map(String::as_str)).unwrap();
         assert_eq!(tried, many[..limits::network::ADDRESSES_PER_DIAL]);
     }
 }

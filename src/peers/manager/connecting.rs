@@ -65,8 +65,8 @@ impl PeerManager {
             peer.quality = Quality::default();
             peer.ask_at = Some(now + FIRST_EXCHANGE.mul_f64(self.rng.f64()));
         }
+        let is_back = peer.life.state() == State::UNREACHABLE && !peer.has_no_place();
         (peer.trouble, peer.error) = (None, None);
-        let is_back = peer.life.state() == State::UNREACHABLE;
         let reason = format!("{} at {}", if new.inbound { "it dialled" } else { "dialled" }, new.address);
         for connection in peer.connections.add(new, me_first) {
             self.commands.push_back(Command::Close { node, connection, why: Why::Surplus });

@@ -52,8 +52,8 @@ impl PeerManager {
                 peer.dial_at = None;
             } else if !has_room {
                 peer.dial_at = Some(now + delay);
-            } else if let Some(addresses) = self.dialler.start(now, node, peer.addresses.iter()) {
-                (peer.dial_at, peer.dialled) = (None, Some(now));
+            } else if let Some(addresses) = self.dialler.start(now, node, peer.is_doubtful(), peer.addresses.iter()) {
+                (peer.dial_at, peer.dialled, peer.was_heard) = (None, Some(now), false);
                 self.commands.push_back(Command::Dial { node, addresses });
             } else {
                 peer.dial_at = (!peer.addresses.is_empty()).then_some(now + BUSY);
@@ -61,17 +61,22 @@ impl PeerManager {
         }
     }
 
-    /// Who has been due for the longest time, if a dial may begin.
+    /// Who has been due for the longest time of those whose dial may begin.
     fn due(&self, now: Instant) -> Option<NodeId> {
-        let due = self.book.iter().filter_map(|(node, peer)| Some((peer.dial_at?, *node)));
-        let (at, node) = due.min()?;
-        self.dialler.next_start(at).is_some_and(|start| start <= now).then_some(node)
+        let (at, node) = self.first_due()?;
+        (self.dialler.next_start(at) <= now).then_some(node)
     }
 
     /// When the next dial is due, unless it waits for another to end.
     pub(super) fn next_dial(&self) -> Option<Instant> {
-        let due = self.book.iter().filter_map(|(_, peer)| peer.dial_at).min()?;
-        self.dialler.next_start(due)
+        self.first_due().map(|(at, _)| self.dialler.next_start(at))
+    }
+
+    /// Who is the first to be dialled, and when, of those for whom there is a slot.
+    fn first_due(&self) -> Option<(Instant, NodeId)> {
+        let has_slot = [false, true].map(|is_doubtful| self.dialler.has_slot(is_doubtful));
+        let with_slot = self.book.iter().filter(|(_, peer)| has_slot[usize::from(peer.is_doubtful())]);
+        with_slot.filter_map(|(node, peer)| Some((peer.dial_at?, *node))).min()
     }
 
     /// Whether one more peer may be dialled; for whom a person wants, room is made.
@@ -170,13 +175,17 @@ impl PeerManager {
         }
     }
 
-    /// Tries all missing peers again, as one of them is back: perhaps the way to all of them is.
+    /// Tries missing peers again, as one of them is back: perhaps the way to all of them is. Where many have no place for this
+    /// node, each that lets it in for a moment would have it try all the others once more, for ever.
     pub(super) fn rush(&mut self, now: Instant) {
         if self.rushed_at.is_some_and(|at| now < at + RUSH_AGAIN) {
             return;
         }
         self.rushed_at = Some(now);
         for node in self.missing() {
+            if self.book.find(&node).is_some_and(Peer::has_no_place) {
+                continue;
+            }
             self.retry(now, node);
             self.hurry(now, node);
         }

@@ -21,6 +21,7 @@ impl PeerManager {
             _ => believed(Teller::Link),
         };
         if self.hear(now, node, addresses, source) {
+            self.with(node, |peer| peer.was_heard = true);
             self.retry(now, node);
         }
     }
@@ -33,13 +34,13 @@ impl PeerManager {
         let is_known = self.book.find(&node).is_some();
         let Some(peer) = self.book.enter(now, node, source) else { return false };
         let is_news = peer.addresses.hear(addresses, source == Source::Bootstrap);
-        let is_refused = peer.life.state() == State::REFUSED;
+        let is_turned_away = peer.life.state() == State::REFUSED || peer.has_no_place();
         self.is_topology_due |= !is_known || is_news;
         if is_known && is_news && !self.is_connected(&node) {
             self.begin_anew(now, node, "it was heard of at a new address");
         }
-        // Hearing the same again changes nothing about a refusal.
-        is_known && !is_refused
+        // Hearing the same again changes nothing about that.
+        is_known && !is_turned_away
     }
 
     pub(super) fn handle_identified(
