@@ -73,7 +73,10 @@ impl Outbox {
             NetworkEvent::Peer(TurnedAway { .. }) if self.turned_away() >= limits::network::TURNED_AWAY => return,
             _ if self.waiting.len() >= limits::network::EVENT_QUEUE => {
                 self.dropped += 1;
-                log::debug!("{} network events dropped so far: the node is busy", self.dropped);
+                // Who is busy has no time for a line for each.
+                if self.dropped.is_power_of_two() {
+                    log::debug!("{} network events dropped so far: the node is busy", self.dropped);
+                }
                 return;
             }
             NetworkEvent::Peer(TurnedAway { .. }) => self.waiting.retain(|waiting| !is_same_kind(waiting, &event)),

@@ -19,6 +19,31 @@ use crate::{
     },
 };
 
+/// When what is known of peers is to be kept. Cards wear by writing: a ban is kept soon, lest a restart ends it, and the rest
+/// now and then.
+#[derive(Debug, Default)]
+struct Schedule {
+    kept_at: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Schedule {
+    fn handle_memory_changed(&mut self, now: Instant) {
+        let later = self.kept_at.unwrap_or(now) + Duration::from_millis(CACHE_MS);
+        self.due.get_or_insert(later);
+    }
+
+    /// The first ban is kept at once.
+    fn handle_bans_changed(&mut self, now: Instant) {
+        let soon = self.kept_at.map_or(now, |at| at + Duration::from_millis(BANS_MS));
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+    }
+
+    fn handle_kept(&mut self, now: Instant) {
+        *self = Self { kept_at: Some(now), due: None };
+    }
+}
+
 impl Peering {
     /// Has what was changed since the last time written down.
     pub(super) fn tell_keeper(&self) {
@@ -65,12 +90,10 @@ impl Peering {
     /// Keeps what changes, for as long as the node runs: lists at once, bans soon, what else is known of peers now and then.
     pub(in crate::node) async fn keep(state: Arc<State>) {
         let peering = &state.peering;
-        let mut kept_at: Option<Instant> = None;
-        let mut due: Option<Instant> = None;
-        let after = |kept_at: Option<Instant>, ms| kept_at.map(|at| at + Duration::from_millis(ms));
+        let mut schedule = Schedule::default();
         loop {
             let memory_due = async {
-                match due {
+                match schedule.due {
                     Some(at) => Timer::at(at).await,
                     None => pending().await,
                 }
@@ -82,15 +105,10 @@ impl Peering {
                         log::warn!("{error}");
                     }
                 }
-                () = peering.memory_changed.heard().fuse() => {
-                    due = due.or(after(kept_at.or(Some(clock::now())), CACHE_MS));
-                }
-                () = peering.bans_changed.heard().fuse() => {
-                    let soon = after(kept_at, BANS_MS).unwrap_or_else(clock::now);
-                    due = Some(due.map_or(soon, |due| due.min(soon)));
-                }
+                () = peering.memory_changed.heard().fuse() => schedule.handle_memory_changed(clock::now()),
+                () = peering.bans_changed.heard().fuse() => schedule.handle_bans_changed(clock::now()),
                 now = memory_due.fuse() => {
-                    (kept_at, due) = (Some(now), None);
+                    schedule.handle_kept(now);
                     let state = state.clone();
                     smol::unblock(move || state.peering.keep_memory()).await;
                 }
@@ -101,5 +119,35 @@ impl Peering {
     /// Keeps what is known at the end.
     pub(in crate::node) async fn keep_last(state: Arc<State>) {
         smol::unblock(move || state.peering.keep_memory()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ban_is_kept_soon_and_the_rest_now_and_then() {
+        let (bans, cache) = (Duration::from_millis(BANS_MS), Duration::from_millis(CACHE_MS));
+        let (start, second) = (clock::now(), Duration::from_secs(1));
+        let mut schedule = Schedule::default();
+        schedule.handle_memory_changed(start);
+        assert_eq!(schedule.due, Some(start + cache));
+        schedule.handle_memory_changed(start + second);
+        assert_eq!(schedule.due, Some(start + cache), "it is not put off");
+        schedule.handle_bans_changed(start + second);
+        assert_eq!(schedule.due, Some(start + second), "nothing was kept before");
+        schedule.handle_kept(start + second);
+        assert_eq!(schedule.due, None);
+        // Whoever has itself banned again and again does not wear the card.
+        let kept = start + second;
+        schedule.handle_bans_changed(kept + second);
+        assert_eq!(schedule.due, Some(kept + bans));
+        schedule.handle_memory_changed(kept + second);
+        schedule.handle_bans_changed(kept + 2 * second);
+        assert_eq!(schedule.due, Some(kept + bans), "what is known of others goes with it");
+        schedule.handle_kept(kept + bans);
+        schedule.handle_memory_changed(kept + bans + second);
+        assert_eq!(schedule.due, Some(kept + bans + cache));
     }
 }

@@ -36,6 +36,7 @@ impl Cluster {
         let number = self.next_link;
         self.hosts[host].dials.insert(node, Dial { number, links: links.clone(), wrong_peer: false });
         self.schedule(DIAL_TIME, Action::GiveUp { host, node, dial: number });
+        // All at once, which is harder on both ends than one after the other, as QUIC has it.
         for link in links {
             self.handle_again(link, 0);
         }
