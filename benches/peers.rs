@@ -300,7 +300,7 @@ fn idle() {
 /// How long many nodes may take to find each other, on a machine that has a few cores for all of them.
 const MANY_PATIENCE: Duration = Duration::from_secs(600);
 
-/// They have, as far as a machine tells that is no busier than this, in percent.
+/// Percent of the machine above which they are busy with each other: neither is the next started then, nor anybody asked.
 const MANY_BUSY: f64 = 85.0;
 
 /// The machine is watched for so long between the starts of two of them, and again while it is busy.

@@ -161,8 +161,10 @@ struct Told {
     took: Option<Duration>,
 }
 
-/// Runs a command that acknowledges what it does, and cuts the power after `moment`, or as soon as it acknowledges.
-fn cut_during(disk: &Disk, mut command: Command, moment: Duration) -> Told {
+/// Runs a command that acknowledges what it does, and cuts the power at a moment that is drawn by lot, or as soon as it
+/// acknowledges. `pace` is how long it took when it was last let end.
+fn cut_during(disk: &Disk, mut command: Command, pace: &mut Duration, rng: &mut Rng) -> Told {
+    let moment = pace.mul_f64(rng.f64() * 1.3);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let started = clock::now();
     let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -192,6 +194,7 @@ fn cut_during(disk: &Disk, mut command: Command, moment: Duration) -> Told {
     if told.took.is_none() && told.lines.iter().any(is_acknowledgement) {
         told.took = Some(started.elapsed());
     }
+    *pace = told.took.unwrap_or(pace.mul_f64(LATER));
     if ended {
         let mut said = String::new();
         stderr.read_to_string(&mut said).unwrap();
@@ -302,14 +305,12 @@ impl<'a> Publisher<'a> {
         let node = self.rng.bool().then(|| self.place.start(&[]));
         let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
         let pace = self.paces.get_mut(arguments[1]).unwrap();
-        let moment = pace.mul_f64(self.rng.f64() * 1.3);
-        let told = cut_during(&self.disk, self.place.command(&arguments), moment);
+        let told = cut_during(&self.disk, self.place.command(&arguments), pace, &mut self.rng);
         if let Some(node) = node {
             node.kill();
         }
         self.disk.restore();
         self.tally.in_the_middle += u32::from(told.took.is_none());
-        *pace = told.took.unwrap_or(pace.mul_f64(LATER));
         let shelf = self.shelves.get_mut(name).unwrap();
         let versions = told
             .lines
@@ -503,10 +504,9 @@ impl<'a> Mirror<'a> {
         let mut acknowledged = false;
         if let Some(path) = &removed {
             let name = format!("{BOOKS}/{path}");
-            let moment = self.pace.mul_f64(self.rng.f64() * 1.3);
-            let told = cut_during(&self.disk, self.place.command(&["--json", "rm", &name]), moment);
+            let command = self.place.command(&["--json", "rm", &name]);
+            let told = cut_during(&self.disk, command, &mut self.pace, &mut self.rng);
             acknowledged = told.took.is_some();
-            self.pace = told.took.unwrap_or(self.pace.mul_f64(LATER));
             self.tally.in_the_middle += u32::from(!acknowledged);
         } else {
             self.cut_while_it_copies(&wanted, &node);
@@ -539,6 +539,8 @@ impl<'a> Mirror<'a> {
             // To look takes a while, in which more arrives: half of the cuts come without, at the moment itself.
             if looks {
                 (self.held, self.version) = self.look();
+            } else {
+                thread::sleep(Duration::from_millis(1));
             }
         }
         let there = arrived();

@@ -106,9 +106,10 @@ impl Peer {
         matches!(self.life.state(), State::Failed { .. })
     }
 
-    /// Whether it is there and has no place for this node: a sign of life of it says nothing new.
-    pub(super) fn has_no_place(&self) -> bool {
-        self.is_failed() && matches!(self.trouble, Some(Trouble::FullThere | Trouble::BannedThere))
+    /// Whether it is there and does not let this node in, for good or for lack of a place: a sign of life says nothing new.
+    pub(super) fn has_turned_us_away(&self) -> bool {
+        let has_no_place = matches!(self.trouble, Some(Trouble::FullThere | Trouble::BannedThere));
+        self.life.state() == State::REFUSED || (self.is_failed() && has_no_place)
     }
 
     /// Whether it did not answer before, and nothing says that it would now.

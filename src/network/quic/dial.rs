@@ -16,64 +16,50 @@ use async_io::Timer;
 use libp2p::PeerId;
 use quinn_proto::ClientConfig;
 
-use super::{
-    Connecting, Connection, Error,
-    endpoint::{Endpoint, User},
-};
+use super::{Connecting, Connection, Error, endpoint::Endpoint};
 
 /// What each address of a peer has before the next is tried as well (RFC 8305, "Connection Attempt Delay").
 pub(super) const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The addresses of the peer that was dialled last: as many are being tried as there are [`Turn`]s.
+/// The addresses of the peer that was dialled last: each that is being tried, or waits for that, holds one of the turns.
 #[derive(Default)]
 pub(super) struct Turns {
     peer: Option<PeerId>,
     turns: Arc<()>,
 }
 
-/// Held for as long as an address is being tried, or waits for that.
-pub(super) struct Turn(#[expect(dead_code, reason = "is counted")] Arc<()>);
-
 impl Turns {
     /// The turn of one more address, and how long it waits for it. Whoever is not named comes at once.
-    pub(super) fn next(&mut self, peer: Option<PeerId>) -> (Turn, Duration) {
+    pub(super) fn next(&mut self, peer: Option<PeerId>) -> (Arc<()>, Duration) {
         if peer.is_none() || self.peer != peer {
             *self = Self { peer, turns: Arc::default() };
         }
         let before = u32::try_from(Arc::strong_count(&self.turns) - 1).unwrap_or(u32::MAX);
-        (Turn(self.turns.clone()), HEAD_START.saturating_mul(before))
+        (self.turns.clone(), HEAD_START.saturating_mul(before))
     }
-}
-
-/// Where a dial leaves from.
-pub(super) struct Origin {
-    pub(super) endpoint: Arc<Endpoint>,
-    /// The endpoint is for this dial alone, and ends with it.
-    #[expect(dead_code, reason = "is held")]
-    pub(super) own: Option<User>,
 }
 
 /// A dial that waits for its turn, or a handshake under way. Dropping it gives up.
 pub struct Dial {
     state: State,
-    _turn: Turn,
+    _turn: Arc<()>,
 }
 
 enum State {
-    Waiting { until: Timer, origin: Origin, config: ClientConfig, remote: SocketAddr },
+    Waiting { until: Timer, endpoint: Arc<Endpoint>, config: ClientConfig, remote: SocketAddr },
     Connecting(Connecting),
 }
 
 impl Dial {
     pub(super) fn new(
-        origin: Origin,
+        endpoint: &Arc<Endpoint>,
         config: ClientConfig,
         remote: SocketAddr,
-        (turn, delay): (Turn, Duration),
+        (turn, delay): (Arc<()>, Duration),
     ) -> Result<Self, Error> {
         let state = match delay {
-            Duration::ZERO => State::Connecting(origin.endpoint.connect(config, remote)?),
-            _ => State::Waiting { until: Timer::after(delay), origin, config, remote },
+            Duration::ZERO => State::Connecting(endpoint.connect(config, remote)?),
+            _ => State::Waiting { until: Timer::after(delay), endpoint: endpoint.clone(), config, remote },
         };
         Ok(Self { state, _turn: turn })
     }
@@ -83,9 +69,9 @@ impl Future for Dial {
     type Output = Result<(PeerId, Connection), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Waiting { until, origin, config, remote } = &mut self.state {
+        if let State::Waiting { until, endpoint, config, remote } = &mut self.state {
             ready!(Pin::new(until).poll(cx));
-            let connecting = origin.endpoint.connect(config.clone(), *remote)?;
+            let connecting = endpoint.connect(config.clone(), *remote)?;
             self.state = State::Connecting(connecting);
         }
         match &mut self.state {

@@ -10,7 +10,7 @@ use std::{
 
 use libp2p::{
     Multiaddr, PeerId,
-    core::transport::{DialOpts, ListenerId, PortUse, Transport as Libp2pTransport, TransportError, TransportEvent},
+    core::transport::{DialOpts, ListenerId, Transport as Libp2pTransport, TransportError, TransportEvent},
 };
 use quinn_proto::ServerConfig;
 
@@ -18,7 +18,7 @@ use super::{
     Config, Connecting, Connection, Control, Dial, Error, address,
     config::ProtoConfig,
     connection::remember,
-    dial::{Origin, Turns},
+    dial::Turns,
     driver::Driver,
     endpoint::{Endpoint, User},
     listener::{Event, Listener},
@@ -78,20 +78,17 @@ impl Transport {
         }
     }
 
-    fn origin(&mut self, remote: &SocketAddr, port_use: PortUse) -> Result<Origin, Error> {
-        if port_use == PortUse::New {
-            let user = self.bind(address::unspecified(remote), None)?;
-            return Ok(Origin { endpoint: user.0.clone(), own: Some(user) });
-        }
+    /// The endpoint that a dial leaves from.
+    fn dialer(&mut self, remote: &SocketAddr) -> Result<Arc<Endpoint>, Error> {
         let listener = self.listeners.iter().find(|listener| listener.reaches(remote)).map(|listener| &listener.user);
         let same_family = |user: &&User| user.0.socket.local().is_ipv4() == remote.is_ipv4();
         if let Some(user) = listener.or_else(|| self.dialers.iter().find(same_family)) {
-            return Ok(Origin { endpoint: user.0.clone(), own: None });
+            return Ok(user.0.clone());
         }
         let user = self.bind(address::unspecified(remote), None)?;
         let endpoint = user.0.clone();
         self.dialers.push(user);
-        Ok(Origin { endpoint, own: None })
+        Ok(endpoint)
     }
 
     fn wake(&mut self) {
@@ -127,14 +124,15 @@ impl Libp2pTransport for Transport {
         true
     }
 
+    /// From a listener's port where one reaches the address, whatever `options.port_use` says: nobody here asks for another.
     fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Dial, TransportError<Error>> {
         let (socket, peer) = parse(&address)?;
         if socket.port() == 0 || socket.ip().is_unspecified() || options.role.is_listener() {
             return Err(TransportError::MultiaddrNotSupported(address));
         }
         let dial = self.config.client(peer).and_then(|config| {
-            let origin = self.origin(&socket, options.port_use)?;
-            Dial::new(origin, config, socket, self.turns.next(peer))
+            let endpoint = self.dialer(&socket)?;
+            Dial::new(&endpoint, config, socket, self.turns.next(peer))
         });
         dial.map_err(TransportError::Other)
     }

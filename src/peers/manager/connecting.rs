@@ -65,7 +65,7 @@ impl PeerManager {
             peer.quality = Quality::default();
             peer.ask_at = Some(now + FIRST_EXCHANGE.mul_f64(self.rng.f64()));
         }
-        let is_back = peer.life.state() == State::UNREACHABLE && !peer.has_no_place();
+        let is_back = peer.is_failed() && !peer.has_turned_us_away();
         (peer.trouble, peer.error) = (None, None);
         let reason = format!("{} at {}", if new.inbound { "it dialled" } else { "dialled" }, new.address);
         for connection in peer.connections.add(new, me_first) {

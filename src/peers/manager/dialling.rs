@@ -175,25 +175,22 @@ impl PeerManager {
         }
     }
 
-    /// Tries missing peers again, as one of them is back: perhaps the way to all of them is. Where many have no place for this
-    /// node, each that lets it in for a moment would have it try all the others once more, for ever.
+    /// Tries all missing peers again, as one of them is back: perhaps the way to all of them is.
     pub(super) fn rush(&mut self, now: Instant) {
         if self.rushed_at.is_some_and(|at| now < at + RUSH_AGAIN) {
             return;
         }
         self.rushed_at = Some(now);
         for node in self.missing() {
-            if self.book.find(&node).is_some_and(Peer::has_no_place) {
-                continue;
-            }
             self.retry(now, node);
             self.hurry(now, node);
         }
     }
 
-    /// Those who are not connected, and did not refuse to be.
+    /// Those who are not connected, and did not turn this node away. Among many full ones each lets it in for a moment: it would
+    /// try all the others again each time, for ever.
     fn missing(&self) -> Vec<NodeId> {
-        let is_missing = |peer: &Peer| !peer.is_connected() && peer.life.state() != State::REFUSED;
+        let is_missing = |peer: &Peer| !peer.is_connected() && !peer.has_turned_us_away();
         self.book.iter().filter(|(_, peer)| is_missing(peer)).map(|(node, _)| *node).collect()
     }
 

@@ -6,7 +6,7 @@ use super::{PeerManager, Source};
 use crate::{
     content::NodeId,
     limits,
-    peers::{Introduction, Speaks, Subnet, Why, address::Teller, book::About, connections::Connection, state::State},
+    peers::{Introduction, Speaks, Subnet, Why, address::Teller, book::About, connections::Connection},
 };
 
 impl PeerManager {
@@ -34,13 +34,13 @@ impl PeerManager {
         let is_known = self.book.find(&node).is_some();
         let Some(peer) = self.book.enter(now, node, source) else { return false };
         let is_news = peer.addresses.hear(addresses, source == Source::Bootstrap);
-        let is_turned_away = peer.life.state() == State::REFUSED || peer.has_no_place();
+        let has_turned_us_away = peer.has_turned_us_away();
         self.is_topology_due |= !is_known || is_news;
         if is_known && is_news && !self.is_connected(&node) {
             self.begin_anew(now, node, "it was heard of at a new address");
         }
         // Hearing the same again changes nothing about that.
-        is_known && !is_turned_away
+        is_known && !has_turned_us_away
     }
 
     pub(super) fn handle_identified(

@@ -210,36 +210,70 @@ fn another_network_is_a_reason_to_try_all_again_but_not_at_once() {
     assert!((Duration::from_millis(4900)..Duration::from_secs(7)).contains(&(now - start)), "20 in a second");
 }
 
-#[test]
-fn when_one_is_back_all_are_tried() {
+/// A manager that knows ten peers, with keys 10 to 19, of which none answers, once or until it is given up.
+fn with_ten_missing(until_given_up: bool) -> (PeerManager, Instant) {
     let (mut manager, mut now) = manager(128);
-    for key in 10..20 {
-        let address = format!("/ip4/10.0.1.{key}/udp/1/quic-v1");
-        manager.handle_event(now, heard_at(NodeId([key; 32]), &address, Source::Mdns));
-    }
-    while manager.book.iter().any(|(_, peer)| !peer.is_failed()) {
+    let hear = |manager: &mut PeerManager, now| {
+        for key in 10..20 {
+            let address = format!("/ip4/10.0.1.{key}/udp/1/quic-v1");
+            manager.handle_event(now, heard_at(NodeId([key; 32]), &address, Source::Mdns));
+        }
+    };
+    hear(&mut manager, now);
+    let is_missing = |peer: &Peer| if until_given_up { peer.is_failed() } else { peer.failures > 0 };
+    while !manager.book.iter().all(|(_, peer)| is_missing(peer)) {
         now = now.max(manager.next_timeout().unwrap());
         manager.handle_timeout(now);
         for node in dials(&mut manager) {
             fail(&mut manager, now, node, DialError::Unreachable(String::new()));
         }
         // Slowly enough for the addresses to be heard again.
-        for key in 10..20 {
-            let address = format!("/ip4/10.0.1.{key}/udp/1/quic-v1");
-            manager.with(NodeId([key; 32]), |peer| {
-                peer.addresses.hear([address], false);
-            });
-        }
+        hear(&mut manager, now);
     }
+    (manager, now)
+}
+
+/// Whom it dials from now on.
+fn dials_for(manager: &mut PeerManager, now: &mut Instant, time: Duration) -> Vec<NodeId> {
+    let (end, mut dialled) = (*now + time, Vec::new());
+    while *now < end {
+        *now += Duration::from_millis(10);
+        manager.handle_timeout(*now);
+        dialled.extend(dials(manager));
+    }
+    dialled
+}
+
+#[test]
+fn when_one_is_back_all_are_tried() {
+    let (mut manager, mut now) = with_ten_missing(true);
     now += Duration::from_secs(3);
     manager.handle_event(now, connected(NodeId([10; 32]), 1, true));
-    let mut dialled = Vec::new();
-    for _ in 0..100 {
-        now += Duration::from_millis(10);
-        manager.handle_timeout(now);
-        dialled.extend(dials(&mut manager));
+    let mut tried = BTreeSet::new();
+    let end = now + Duration::from_secs(1);
+    while now < end {
+        for node in dials_for(&mut manager, &mut now, Duration::from_millis(10)) {
+            fail(&mut manager, now, node, DialError::Unreachable(String::new()));
+            tried.insert(node);
+        }
     }
-    assert_eq!(dialled.len(), limits::network::DIALS_DOUBTFUL, "as many as may be dialled at a time: {dialled:?}");
+    assert_eq!(tried.len(), 9, "{tried:?}");
+}
+
+#[test]
+fn those_who_do_not_answer_delay_nobody() {
+    const LONG: Duration = Duration::from_secs(10);
+    let (mut manager, mut now) = with_ten_missing(false);
+    manager.book.iter_mut().for_each(|(_, peer)| peer.was_heard = false);
+    // No dial is answered.
+    let dialled = dials_for(&mut manager, &mut now, LONG);
+    assert_eq!(dialled.len(), limits::network::DIALS_DOUBTFUL, "{dialled:?}");
+    let heard = (10..20).map(|key| NodeId([key; 32])).find(|node| !dialled.contains(node)).unwrap();
+    let address = format!("/ip4/10.0.1.{}/udp/1/quic-v1", heard.0[0]);
+    manager.handle_event(now, heard_at(heard, &address, Source::Mdns));
+    manager.handle_event(now, discovered(NodeId([30; 32]), Source::Mdns));
+    let dialled = dials_for(&mut manager, &mut now, LONG);
+    assert_eq!(BTreeSet::from_iter(dialled), BTreeSet::from([heard, NodeId([30; 32])]));
 }
 
 #[test]
