@@ -39,11 +39,15 @@ cross: tools ## Build for a board; TARGET=<Rust target>, see cross/README.md
 check-cross: ## Build for 64-bit boards, and copy a library between two such nodes under qemu
 	CARGO="$(CARGO)" cross/check.sh long aarch64-unknown-linux-musl
 
-check-boards: build ## The same for all boards, built as for a release; in a container too, and on whole emulated boards (root)
+check-boards: build ## The same for all boards, built as for a release; in a container, on whole emulated boards, and as packages (root)
 	CARGO="$(CARGO)" cross/check.sh release $(BOARDS)
 	CARGO="$(CARGO)" tests/container.sh $(BOARDS)
 	tests/machine.sh arm64 $(OUT)/aarch64-unknown-linux-musl/release/allibrary $(BIN)
 	tests/machine.sh armhf $(OUT)/armv7-unknown-linux-musleabihf/release/allibrary $(BIN)
+	tests/cipher.sh $(OUT)/aarch64-unknown-linux-musl/release/allibrary $(BIN)
+	CARGO="$(CARGO)" cross/dist.sh $(BOARDS)
+	lintian --fail-on error,warning --allow-root $(OUT)/dist/*.deb
+	for deb in $(OUT)/dist/*_arm64.deb $(OUT)/dist/*_armhf.deb; do tests/debian.sh "$$deb" || exit 1; done
 	$(MAKE) --no-print-directory cross-report
 
 cross-report: ## Show the size of what was built for boards, and what it needs of memory and of the kernel
@@ -54,9 +58,10 @@ test: tools ## Run the whole test suite
 	$(CARGO) test --locked
 	$(CARGO) test --locked -p interop
 
-test-32: tools ## Run the unit tests as a program of 32 bits (Debian: gcc-multilib)
+test-32: tools ## Run the unit tests, and add and mirror a file of 5 GB, as a program of 32 bits (root; Debian: gcc-multilib)
 	rustup target add i686-unknown-linux-gnu
 	$(CARGO) test --locked --target i686-unknown-linux-gnu --lib
+	$(CARGO) test --locked --target i686-unknown-linux-gnu --profile long --test huge -- --ignored
 
 test-crash: tools ## Cut the power of a store 300 times, in the middle of work (root)
 	$(CARGO) test --locked --test crash -- --ignored --nocapture --test-threads=1

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Shows what the programs for boards are and what they need. To be run after `make cross-all`, with qemu-user-static.
+# Shows what the programs for boards are and what they need. To be run after `make cross-all`, with qemu-user-static and strace.
 #
 #   cross/report.sh TARGET...
 #
 # The system calls are those of an add, a verify, and some seconds of a node that is asked for its status. The memory is that of
-# such a node, and as it runs under emulation, the emulator's is in it; tests/machine.sh measures it on a whole emulated board. For
-# PCs, where nothing is emulated, there are no system calls to be shown.
+# such a node, and as it runs under emulation, the emulator's is in it; tests/machine.sh measures it on a whole emulated board. A PC
+# is not emulated.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,9 +13,12 @@ dir=$(mktemp -d)
 node=
 trap 'kill $node 2>/dev/null || :; rm -rf "$dir"' EXIT
 
-# Runs the program, which says on stderr what it asks of the kernel.
+# Becomes the program. What it asks of the kernel is added to a file: each line has a process and a call.
 traced() {
-    QEMU_STRACE=1 $emulator "$binary" --data "$dir/data" "$@" 2>>"$dir/calls" >"$dir/out"
+    if [ -n "$emulator" ]; then
+        QEMU_STRACE=1 exec $emulator "$binary" --data "$dir/data" "$@" 2>>"$dir/calls" >"$dir/out"
+    fi
+    exec strace -D -f -qq -A -o "$dir/calls" "$binary" --data "$dir/data" "$@" >"$dir/out" 2>&1
 }
 
 echo "| target | bytes | shared libraries | parts aligned to | on | MiB, with the emulator's | system calls |"
@@ -33,16 +36,15 @@ for target; do
     libraries=$(readelf -dW "$binary" | grep -c '(NEEDED)' || :)
     aligned=$(readelf -lW "$binary" | awk '$1 == "LOAD" && !seen[$NF]++ { printf "%s ", $NF }')
 
-    traced add config
-    traced verify
-    QEMU_STRACE=1 $emulator "$binary" --data "$dir/data" run --http 127.0.0.1:0 --listen /ip4/127.0.0.1/udp/0/quic-v1 \
-        2>>"$dir/calls" >"$dir/out" &
+    (traced add config)
+    (traced verify)
+    traced run --http 127.0.0.1:0 --listen /ip4/127.0.0.1/udp/0/quic-v1 &
     node=$!
-    until traced status; do sleep 0.2; done
+    until (traced status); do sleep 0.2; done
     sleep 10
     kill "$node"
     wait "$node" || :
-    calls=$(sed -n 's/^[0-9]* \([a-z_][a-z_0-9]*\)(.*/\1/p' "$dir/calls" | sort -u | tr '\n' ' ')
+    calls=$(sed -n 's/^[0-9]*  *\([a-z_][a-z_0-9]*\)(.*/\1/p' "$dir/calls" | sort -u | tr '\n' ' ')
 
     $emulator "$binary" --data "$dir/data" run --http 127.0.0.1:0 --listen /ip4/127.0.0.1/udp/0/quic-v1 >"$dir/out" 2>&1 &
     node=$!
@@ -52,6 +54,6 @@ for target; do
     wait "$node" || :
     # shellcheck disable=SC2086 # a list of words
     number=$(echo $calls | wc -w)
-    [ -n "$emulator" ] || calls="–" number=
-    echo "| $target | $(stat -c %s "$binary") | $libraries | $aligned| ${emulator##* } | $memory | ${number:+$number: }$calls |"
+    processor=${emulator:+${emulator##* }}
+    echo "| $target | $(stat -c %s "$binary") | $libraries | $aligned| ${processor:-this machine} | $memory | $number: $calls |"
 done

@@ -443,3 +443,18 @@ fn downloads_of_what_nobody_lists_are_given_up() {
     node.library.sweep().unwrap();
     assert_eq!(node.library.store().begun().len(), 2);
 }
+
+#[test]
+fn what_came_is_looked_for_in_the_manifest_only_if_that_has_changed() {
+    let node = Node::new(1);
+    let books = folder(node.folder.path(), "Books", &[("1.txt", "one")]);
+    let key = node.add(&books).collection.key;
+    let items: Vec<Item> = node.library.items(&key, 0, 10).unwrap().into_iter().map(|entry| entry.item).collect();
+    let version = node.library.summary(&key).unwrap().version;
+    let manifest = node.library.manifest_path(&key, "manifest");
+    fs::write(&manifest, "whoever opens this fails").unwrap();
+
+    node.library.drop_unlisted(&key, version, &items).expect("it was opened for the version that it has");
+    node.library.drop_unlisted(&key, version + 1, &items).expect_err("another version was not looked at");
+    assert!(node.library.store().info(&items[0].id).unwrap().is_some());
+}
