@@ -14,9 +14,8 @@ const PARTS: [&str; 17] = [
 ];
 
 /// Crates that only one part may name.
-const AT_HOME: [(&str, &str); 8] = [
+const AT_HOME: [(&str, &str); 7] = [
     ("libp2p", "network"),
-    ("libp2p_stream", "network"),
     ("libp2p_tls", "network"),
     ("quinn_proto", "network"),
     ("quinn_udp", "network"),

@@ -10,6 +10,7 @@ use libp2p::{
 use super::{
     gossip,
     identity::{Keypair, node_id},
+    streams,
 };
 use crate::{
     limits::network::{ADDRESSES_PER_PEER, AGENT_BYTES},
@@ -32,13 +33,13 @@ const IDENTIFY_INTERVAL: Duration = Duration::from_secs(30 * 60);
 pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
-    pub(super) stream: libp2p_stream::Behaviour,
+    pub(super) streams: streams::Behaviour,
     /// Off, it costs nothing: no protocol, no timer.
     pub(super) gossip: Toggle<gossip::Behaviour>,
 }
 
 impl Behaviour {
-    pub(super) fn new(keypair: &Keypair, gossip: bool) -> Self {
+    pub(super) fn new(keypair: &Keypair, gossip: bool, streams: streams::Behaviour) -> Self {
         let identify = identify::Config::new(PROTOCOL_VERSION.into(), keypair.as_libp2p().public())
             .with_agent_version(concat!("allibrary/", env!("CARGO_PKG_VERSION")).into())
             .with_interval(IDENTIFY_INTERVAL)
@@ -47,7 +48,7 @@ impl Behaviour {
         Self {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
-            stream: libp2p_stream::Behaviour::new(),
+            streams,
             gossip: gossip.then(|| gossip::behaviour(keypair)).into(),
         }
     }

@@ -14,7 +14,9 @@ pub mod mdns;
 mod outbox;
 pub mod quic;
 mod service;
+mod streams;
 mod task;
 pub mod tls;
 
-pub use service::{Connector, Incoming, Network, NetworkError, NetworkEvent, Options, Started, Stream};
+pub use service::{Network, NetworkError, NetworkEvent, Options, Started};
+pub use streams::{Connector, Incoming, Stream};

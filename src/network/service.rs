@@ -1,13 +1,12 @@
 //! Starting, steering and stopping the network.
 
-use std::{collections::HashMap, convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use futures::{
-    StreamExt,
     channel::{mpsc, oneshot},
     future::ready,
 };
-use libp2p::{StreamProtocol, Swarm, Transport as _, core::muxing::StreamMuxerBox, swarm};
+use libp2p::{Swarm, Transport as _, core::muxing::StreamMuxerBox, swarm};
 use smol::channel::{Receiver, Sender};
 use thiserror::Error;
 
@@ -21,21 +20,14 @@ use super::{
     mdns::{self, Mdns},
     outbox::Outbox,
     quic,
+    streams::{self, Connector, Incoming},
     task::Task,
     tls::CipherPolicy,
 };
-use crate::{
-    clock,
-    content::NodeId,
-    limits, peers, tasks,
-    wire::{self, announce::Announcement},
-};
+use crate::{clock, limits, peers, tasks, wire::announce::Announcement};
 
 /// libp2p closes connections that no protocol uses; here `peers` decides which are kept.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// A stream to a peer: reading, writing and closing as in [`futures::io`].
-pub type Stream = libp2p::Stream;
 
 /// What a network is started with.
 pub struct Options {
@@ -87,16 +79,6 @@ pub(super) enum NetworkCommand {
     Stop,
 }
 
-/// A stream that a peer opened.
-pub struct Incoming {
-    /// Who.
-    pub peer: NodeId,
-    /// One of [`wire::PROTOCOLS`].
-    pub protocol: &'static str,
-    /// The stream.
-    pub stream: Stream,
-}
-
 /// Why no network was started.
 #[derive(Debug, Error)]
 pub enum NetworkError {
@@ -118,24 +100,6 @@ pub struct Network {
     ended: Receiver<Infallible>,
 }
 
-/// Opens streams to connected peers; cheap to clone.
-#[derive(Clone)]
-pub struct Connector(libp2p_stream::Control);
-
-impl Connector {
-    /// Opens a stream of one of [`wire::PROTOCOLS`] to a connected peer.
-    ///
-    /// # Errors
-    /// When the peer is gone, or does not speak the protocol ([`io::ErrorKind::Unsupported`]).
-    pub async fn open(&self, peer: NodeId, protocol: &'static str) -> io::Result<Stream> {
-        let mut control = self.0.clone();
-        control.open_stream(identity::peer_id(peer), StreamProtocol::new(protocol)).await.map_err(|error| match error {
-            libp2p_stream::OpenStreamError::Io(error) => error,
-            other => io::Error::new(io::ErrorKind::Unsupported, other.to_string()),
-        })
-    }
-}
-
 /// What a start gives.
 pub struct Started {
     /// Steers and ends it.
@@ -153,16 +117,13 @@ impl Network {
     pub fn start(options: Options) -> Result<Started, NetworkError> {
         let (door, turned_away) = Door::new(options.admission.clone());
         let door = Arc::new(door);
-        let (mut swarm, quic) = swarm(&options, door.clone())?;
+        let connector = Connector::default();
+        let (incoming_sender, incoming) = smol::channel::bounded(limits::network::INCOMING_QUEUE);
+        let streams = streams::Behaviour::new(connector.clone(), incoming_sender);
+        let (mut swarm, quic) = swarm(&options, door.clone(), streams)?;
         let mut awaited = Awaited::default();
         for address in &options.listen {
             awaited.listen(&mut swarm, address, options.listen_explicit)?;
-        }
-        let mut control = swarm.behaviour().stream.new_control();
-        let (incoming_sender, incoming) = smol::channel::bounded(limits::network::INCOMING_QUEUE);
-        for protocol in wire::PROTOCOLS {
-            let streams = control.accept(StreamProtocol::new(protocol)).expect("each protocol is accepted once");
-            tasks::spawn(accept(streams, protocol, incoming_sender.clone())).detach();
         }
         let mdns = discovery(&options);
         let (events_sender, events) = mpsc::channel(limits::network::EVENT_QUEUE);
@@ -179,7 +140,7 @@ impl Network {
             drop::<Sender<Infallible>>(running);
         })
         .detach();
-        Ok(Started { network: Self { commands, ended }, connector: Connector(control), events, incoming })
+        Ok(Started { network: Self { commands, ended }, connector, events, incoming })
     }
 
     /// Carries a command out; waits while too many wait.
@@ -209,7 +170,11 @@ impl Network {
     }
 }
 
-fn swarm(options: &Options, door: Arc<Door>) -> Result<(Swarm<Behaviour>, quic::Control), NetworkError> {
+fn swarm(
+    options: &Options,
+    door: Arc<Door>,
+    streams: streams::Behaviour,
+) -> Result<(Swarm<Behaviour>, quic::Control), NetworkError> {
     let config = quic::Config { ciphers: options.ciphers, ..quic::Config::new(options.keypair.clone()) };
     let transport = quic::Transport::new(&config).map_err(|error| NetworkError::Encryption(error.to_string()))?;
     let connections = transport.control();
@@ -220,7 +185,8 @@ fn swarm(options: &Options, door: Arc<Door>) -> Result<(Swarm<Behaviour>, quic::
     let transport = transport.and_then(enter).map_err(|error| error.into_inner()).boxed();
     let config = swarm::Config::with_executor(|task| tasks::spawn(task).detach()).with_idle_connection_timeout(NEVER);
     let me = identity::peer_id(options.keypair.node_id());
-    Ok((Swarm::new(transport, Behaviour::new(&options.keypair, options.gossip), me, config), connections))
+    let behaviour = Behaviour::new(&options.keypair, options.gossip, streams);
+    Ok((Swarm::new(transport, behaviour, me, config), connections))
 }
 
 /// The mDNS side; a node that cannot have one runs without.
@@ -237,16 +203,6 @@ fn discovery(options: &Options) -> Option<Mdns> {
         Err(error) => {
             log::warn!("no discovery by mDNS: {error}");
             None
-        }
-    }
-}
-
-/// Hands streams on at once: what waits inside libp2p-stream for more than a moment is dropped there.
-async fn accept(mut streams: libp2p_stream::IncomingStreams, protocol: &'static str, sender: Sender<Incoming>) {
-    while let Some((peer, stream)) = streams.next().await {
-        let Some(peer) = identity::node_id(&peer) else { continue };
-        if sender.try_send(Incoming { peer, protocol, stream }).is_err() {
-            log::debug!("a stream of {peer} was refused: too many wait");
         }
     }
 }

@@ -263,7 +263,7 @@ impl Task {
                 }
             }),
             BehaviourEvent::Identify(event) => behaviour::identified(event),
-            BehaviourEvent::Stream(()) => None,
+            BehaviourEvent::Streams(never) => match never {},
             BehaviourEvent::Gossip(event) => self.handle_gossip_event(event),
         };
         if let Some(event) = event {

@@ -75,7 +75,8 @@ fn garbage_is_held_against_who_passes_it_on_and_goes_no_further() {
         let bad = gossiping();
         let id_bad = bad.keypair.node_id();
         let door = Door::new(bad.admission.clone()).0;
-        let (mut bad, _quic) = swarm(&bad, Arc::new(door)).unwrap();
+        let streams = streams::Behaviour::new(Connector::default(), smol::channel::bounded(1).0);
+        let (mut bad, _quic) = swarm(&bad, Arc::new(door), streams).unwrap();
         bad.dial(address.parse::<Multiaddr>().unwrap()).unwrap();
         let honest = announcement(id_bad);
         let lie = announcement(id_middle);

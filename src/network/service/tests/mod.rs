@@ -4,11 +4,12 @@ mod door;
 mod gossip;
 mod seen;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use futures::{AsyncReadExt, AsyncWriteExt};
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt as _, future};
 
 use super::*;
+use crate::{content::NodeId, network::Stream, wire};
 
 const V4: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
@@ -125,6 +126,45 @@ fn two_networks_connect_open_streams_and_take_leave() {
             two.network.stop().await;
             assert_eq!(wait_for(&mut one, disconnected).await.0, id_two);
         }
+    });
+}
+
+#[test]
+fn streams_that_come_at_once_wait_until_somebody_takes_them_up() {
+    smol::block_on(async {
+        let hub = options(V4);
+        let id_hub = hub.keypair.node_id();
+        let mut hub = Network::start(hub).unwrap();
+        let address = wait_for(&mut hub, listening).await;
+        let mut others: Vec<_> = (0..8).map(|_| Network::start(options(V4)).unwrap()).collect();
+        for other in &mut others {
+            connect(other, &mut hub, id_hub, &address).await;
+        }
+        // A connection may have some more, of which identify and ping need a few.
+        let all = others.iter().flat_map(|other| (0..6).map(|_| other.connector.open(id_hub, wire::blob::PROTOCOL)));
+        let mut opened = future::join_all(all).await;
+        for stream in &mut opened {
+            stream.as_mut().unwrap().write_all(b"!").await.unwrap();
+        }
+        for _ in &opened {
+            hub.incoming.recv().await.unwrap().stream.read_exact(&mut [0]).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_stream_to_who_is_not_connected_is_an_error_at_once() {
+    smol::block_on(async {
+        let Pair { mut one, mut two, id_two, address, .. } = Pair::start(options(V4), options(V4)).await;
+        let kind = |result: io::Result<Stream>| result.err().map(|error| error.kind());
+        let open = |protocol| one.connector.open(id_two, protocol);
+        assert_eq!(kind(open(wire::blob::PROTOCOL).await), Some(io::ErrorKind::NotConnected));
+        let connector = one.connector.clone();
+        connect(&mut one, &mut two, id_two, &address).await;
+        assert_eq!(kind(connector.open(id_two, "/allibrary/unheard-of/1").await), Some(io::ErrorKind::Unsupported));
+        two.network.stop().await;
+        wait_for(&mut one, disconnected).await;
+        assert_eq!(kind(connector.open(id_two, wire::blob::PROTOCOL).await), Some(io::ErrorKind::NotConnected));
     });
 }
 
