@@ -2,44 +2,30 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, thread};
 
-use bao_tree::{BaoTree, iter::BaoChunk};
-
-use super::tree::{BLOCK, PAIR, group_hash, parent_hash};
+use super::tree::{Subtree, group_hash, parent_hash};
 use crate::{
     content::ContentId,
     limits::{GROUP_BYTES, store::HASH_BYTES},
 };
 
 /// Hashes `size` bytes in one pass, and writes the outboard if there is a file for it.
-pub(super) fn hash(
-    mut data: impl io::Read,
-    size: u64,
-    outboard: Option<&File>,
-    threads: usize,
-) -> io::Result<ContentId> {
-    let tree = BaoTree::new(size, BLOCK);
-    let mut groups = Groups::new(size, threads);
-    // Of what is hashed and has no parent yet.
-    let mut hashes: Vec<[u8; 32]> = Vec::new();
-    for step in tree.post_order_chunks_iter() {
-        match step {
-            BaoChunk::Leaf { start_chunk, is_root, .. } => {
-                hashes.push(groups.next(&mut data, start_chunk.to_bytes(), is_root)?);
-            }
-            BaoChunk::Parent { node, is_root, .. } => {
-                let (right, left) = hashes.pop().zip(hashes.pop()).expect("children come before their parent");
-                if let Some((file, pairs)) = outboard.zip(tree.pre_order_offset(node)) {
-                    file.write_all_at([left, right].as_flattened(), pairs * PAIR as u64)?;
-                }
-                hashes.push(parent_hash(&left, &right, is_root));
-            }
-        }
+pub(super) fn hash(data: impl io::Read, size: u64, outboard: Option<&File>, threads: usize) -> io::Result<ContentId> {
+    Ok(ContentId(hash_of(Subtree::whole(size), &mut Groups::new(data, size, threads), outboard)?))
+}
+
+/// The hash of a subtree, whose groups are the next ones. It goes down one step for each time that the size doubles.
+fn hash_of(tree: Subtree, groups: &mut Groups<impl io::Read>, outboard: Option<&File>) -> io::Result<[u8; 32]> {
+    let Some([left, right]) = tree.halves() else { return groups.next(tree.start(), tree.is_root) };
+    let pair = [hash_of(left, groups, outboard)?, hash_of(right, groups, outboard)?];
+    if let Some(file) = outboard {
+        file.write_all_at(pair.as_flattened(), tree.pair_offset())?;
     }
-    Ok(ContentId(hashes.pop().expect("even an empty tree has a root")))
+    Ok(parent_hash(&pair[0], &pair[1], tree.is_root))
 }
 
 /// Hashes groups ahead of those who need them.
-struct Groups {
+struct Groups<R> {
+    data: R,
     threads: usize,
     size: u64,
     buffer: Vec<u8>,
@@ -47,20 +33,20 @@ struct Groups {
     hashes: Vec<[u8; 32]>,
 }
 
-impl Groups {
-    fn new(size: u64, threads: usize) -> Self {
+impl<R: io::Read> Groups<R> {
+    fn new(data: R, size: u64, threads: usize) -> Self {
         // More than one is worth its start only where there is much to do.
         let threads = if size > 2 * HASH_BYTES as u64 { threads } else { 1 };
         let bytes = if threads == 1 { GROUP_BYTES } else { (threads * HASH_BYTES) as u64 };
-        Self { threads, size, buffer: vec![0; bytes.min(size) as usize], hashes: Vec::new() }
+        Self { data, threads, size, buffer: vec![0; bytes.min(size) as usize], hashes: Vec::new() }
     }
 
     /// The hash of the group at `start`, which follows the one before.
-    fn next(&mut self, data: &mut impl io::Read, start: u64, is_root: bool) -> io::Result<[u8; 32]> {
+    fn next(&mut self, start: u64, is_root: bool) -> io::Result<[u8; 32]> {
         if self.hashes.is_empty() {
             let left = usize::try_from(self.size - start).unwrap_or(usize::MAX);
             self.buffer.truncate(left);
-            data.read_exact(&mut self.buffer)?;
+            self.data.read_exact(&mut self.buffer)?;
             self.hash(start, is_root);
         }
         Ok(self.hashes.pop().expect("just filled"))
@@ -116,8 +102,9 @@ mod tests {
                 outboard.read_exact_at(&mut pairs, 0).unwrap();
                 pairs
             });
-            let mut expected = bao_tree::io::outboard::PreOrderMemOutboard::create(&bytes, BLOCK).data;
-            expected.truncate(BaoTree::new(size as u64, BLOCK).outboard_size() as usize);
+            let block = bao_tree::BlockSize::from_bytes(GROUP_BYTES).unwrap();
+            let mut expected = bao_tree::io::outboard::PreOrderMemOutboard::create(&bytes, block).data;
+            expected.truncate(bao_tree::BaoTree::new(size as u64, block).outboard_size() as usize);
             outboards.iter_mut().for_each(|outboard| assert!(*outboard == expected, "{size} bytes"));
         }
     }
