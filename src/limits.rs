@@ -103,8 +103,10 @@ pub mod follow {
     pub const LARGE_PLACES: usize = 12;
     /// What is held is counted anew at most this often when files are found damaged.
     pub const RECOUNT_MS: u64 = 1_000;
-    /// Small blobs asked for in one go: between two of them there is nothing to write.
-    pub const SMALL_WANTS: usize = 4 * super::store::SMALL_FILES_PER_SYNC;
+    /// Small blobs asked for in one go, if they are not too large together: between two of them there is nothing to write.
+    pub const SMALL_WANTS: usize = 8 * super::store::SMALL_FILES_PER_SYNC;
+    /// With so many bytes no more are asked for in that go. Meanwhile no other peer sends them.
+    pub const SMALL_WANTS_BYTES: u64 = 32 * 1024 * 1024;
     /// Notices kept at a time.
     pub const NOTICES: usize = 64;
     /// Collections that are known for somebody to read of them, and not mirrored.

@@ -10,7 +10,11 @@ use crate::{
         manifest::{Items, Manifest},
         names,
     },
-    limits::{GROUP_BYTES, follow::SMALL_WANTS, transfer::SMALL_BYTES},
+    limits::{
+        GROUP_BYTES,
+        follow::{SMALL_WANTS, SMALL_WANTS_BYTES},
+        transfer::SMALL_BYTES,
+    },
     status::NoticeLevel,
     store::{BlobState, Fault, LibraryPath, StoreError},
     transfer::Priority,
@@ -44,11 +48,11 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    /// Blobs asked for in one go.
-    pub fn wants(self) -> usize {
+    /// Whether so many blobs, with so many bytes, are enough for one go.
+    fn is_full(self, wants: usize, bytes: u64) -> bool {
         match self {
-            Self::Small => SMALL_WANTS,
-            Self::Large => 1,
+            Self::Small => wants >= SMALL_WANTS || bytes >= SMALL_WANTS_BYTES,
+            Self::Large => wants >= 1,
         }
     }
 
@@ -159,7 +163,7 @@ fn scan_collection(
     let mut wanted_bytes = 0;
     for item in items {
         let item = item?;
-        if found.wants.len() == lane.wants() {
+        if lane.is_full(found.wants.len(), wanted_bytes) {
             return Ok(());
         }
         cursor.offset += 1;
