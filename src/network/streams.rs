@@ -66,7 +66,12 @@ impl Connector {
     /// When the peer is gone ([`io::ErrorKind::NotConnected`]), or does not speak the protocol ([`io::ErrorKind::Unsupported`]).
     pub async fn open(&self, peer: NodeId, protocol: &'static str) -> io::Result<Stream> {
         let gone = || io::Error::new(io::ErrorKind::NotConnected, "the peer is not connected");
-        let connection = self.with(|all| Some(all.get(&identity::peer_id(peer))?.first()?.1.clone()));
+        // One that has just ended may still be listed.
+        let open = |all: &mut Connections| {
+            let mut senders = all.get(&identity::peer_id(peer))?.iter().map(|(_, sender)| sender);
+            senders.find(|sender| !sender.is_closed()).cloned()
+        };
+        let connection = self.with(open);
         let (answer, opened) = oneshot::channel();
         connection.ok_or_else(gone)?.send(Request { protocol, answer }).await.map_err(|_closed| gone())?;
         opened.await.unwrap_or_else(|_canceled| Err(gone()))
