@@ -43,6 +43,7 @@ check-boards: build ## The same for all boards, built as for a release; in a con
 	CARGO="$(CARGO)" cross/check.sh release $(BOARDS)
 	CARGO="$(CARGO)" tests/container.sh $(BOARDS)
 	tests/machine.sh arm64 $(OUT)/aarch64-unknown-linux-musl/release/allibrary $(BIN)
+	tests/machine.sh arm64-16k $(OUT)/aarch64-unknown-linux-musl/release/allibrary $(BIN)
 	tests/machine.sh armhf $(OUT)/armv7-unknown-linux-musleabihf/release/allibrary $(BIN)
 	tests/cipher.sh $(OUT)/aarch64-unknown-linux-musl/release/allibrary $(BIN)
 	CARGO="$(CARGO)" cross/dist.sh $(BOARDS)

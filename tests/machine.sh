@@ -3,23 +3,27 @@
 # there starts at boot, finds the library here by itself, has its power cut in the middle of copying it, copies the rest, has it cut
 # again, and serves every byte of it when the library is gone.
 #
-#   tests/machine.sh arm64|armhf BOARD_PROGRAM PC_PROGRAM       (as root; for the memory that it took, see the last line)
+#   tests/machine.sh arm64|arm64-16k|armhf BOARD_PROGRAM PC_PROGRAM   (as root; for the memory that it took, see the last line)
 #
+# arm64-16k has memory pages of 16 KiB, as a Raspberry Pi 5. Only a later Debian has such a kernel.
 # Debian's kernel and busybox for boards are kept in CROSS_CACHE (default: ~/.cache/allibrary-cross); it needs Debian's packages
 # cpio, curl, e2fsprogs, iproute2, kmod and qemu-system-arm.
 set -euo pipefail
 
-architecture=$1
+kind=$1
 board_program=$(realpath "$2")
 pc_program=$(realpath "$3")
 # The node's share of a board with 512 MB, at its peak.
 most_kib=65536
-case $architecture in
-    arm64) kernel_package=linux-image-arm64 qemu="qemu-system-aarch64 -cpu cortex-a53" cipher=AES_256 ;;
+release=bookworm page_kib=4 cipher=AES_256
+case $kind in
+    arm64) kernel_package=linux-image-arm64 qemu="qemu-system-aarch64 -cpu cortex-a53" ;;
+    arm64-16k) kernel_package=linux-image-arm64-16k qemu="qemu-system-aarch64 -cpu cortex-a76" release=trixie page_kib=16 ;;
     # It has no AES instructions.
     armhf) kernel_package=linux-image-armmp qemu="qemu-system-arm -cpu cortex-a7" cipher=CHACHA20 ;;
-    *) echo "arm64 or armhf, not $architecture" >&2 && exit 2 ;;
+    *) echo "arm64, arm64-16k or armhf, not $kind" >&2 && exit 2 ;;
 esac
+architecture=${kind%-*}
 
 dir=$(mktemp -d)
 lan=allibrary-machine-$$
@@ -52,10 +56,14 @@ await() {
 fetch() {
     local state=$dir/apt
     local apt=(-q -o "APT::Architecture=$architecture" -o "APT::Architectures::=$architecture" -o "Dir::State=$state"
-        -o "Dir::Cache=$state" -o "Dir::State::status=$state/status" -o "APT::Sandbox::User=root")
+        -o "Dir::Cache=$state" -o "Dir::State::status=$state/status" -o "APT::Sandbox::User=root"
+        -o "Dir::Etc::SourceList=$state/sources.list" -o "Dir::Etc::SourceParts=-")
     rm -rf "$1.new"
     mkdir -p "$state/lists/partial" "$state/archives/partial" "$1.new"
     touch "$state/status"
+    # From where this machine's packages come.
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' 'Component: main' | head -n 1 |
+        sed "s|.*|deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] & $release main|" >"$state/sources.list"
     # Debian's lists of some architectures are at times not to be had as a whole; the one that is needed may be.
     apt-get "${apt[@]}" update >"$state/said" 2>&1 || true
     local kernel
@@ -64,16 +72,20 @@ fetch() {
     for package in "$state"/*.deb; do
         dpkg-deb -x "$package" "$1.new"
     done
+    # Later packages have everything below /usr.
+    for folder in bin lib; do
+        [ -d "$1.new/$folder" ] || ln -s "usr/$folder" "$1.new/$folder"
+    done
     # The kernel's package does so where it is installed.
     depmod -b "$1.new" "$(ls "$1.new/lib/modules")" && mv "$1.new" "$1"
 }
 
-base=${CROSS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/allibrary-cross}/machine-$architecture
+base=${CROSS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/allibrary-cross}/machine-$kind
 if [ ! -d "$base" ] && ! { mkdir -p "$(dirname "$base")" && fetch "$base"; }; then
-    echo "$architecture: NOT CHECKED, Debian's kernel for it can't be fetched"
+    echo "$kind: NOT CHECKED, Debian's kernel for it can't be fetched"
     exit 0
 fi
-release=$(ls "$base/lib/modules")
+version=$(ls "$base/lib/modules")
 
 # What the kernel starts: busybox, what it needs to see disk and network, and the node.
 root=$dir/root
@@ -81,10 +93,14 @@ mkdir -p "$root"/{bin,data,dev,etc,modules,proc,run,sys,tmp}
 cp "$base"/bin/busybox "$root/bin/busybox"
 install -m 755 "$board_program" "$root/bin/allibrary"
 for module in virtio_pci virtio_mmio virtio_net virtio_blk ext4 ipv6; do
-    modprobe -d "$base" -S "$release" --show-depends "$module" 2>/dev/null || true
+    modprobe -d "$base" -S "$version" --show-depends "$module" 2>/dev/null || true
 done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r module; do
-    cp "$module" "$root/modules/"
-    echo "insmod /modules/${module##*/}" >>"$root/etc/modules.sh"
+    name=${module##*/}
+    case $name in
+        *.xz) xz -dc "$module" >"$root/modules/${name%.xz}" ;;
+        *) cp "$module" "$root/modules/" ;;
+    esac
+    echo "insmod /modules/${name%.xz}" >>"$root/etc/modules.sh"
 done
 cat >"$root/init" <<'INIT'
 #!/bin/busybox sh
@@ -101,6 +117,7 @@ ip link set lo up
 ip link set eth0 up
 ip addr add 10.78.0.2/24 broadcast + dev eth0
 echo "board: $(grep MemTotal /proc/meminfo)"
+echo "board: $(grep -m 1 KernelPageSize /proc/self/smaps)"
 allibrary --data /data/node run --mirror --http 0.0.0.0:80 >/tmp/log 2>&1 &
 node=$!
 complete=
@@ -192,6 +209,7 @@ await "board: complete"
 await "board: measured"
 # Files that were complete are kept; the film was not, and its next checkpoint was far.
 twice=$(($(sent) - total))
+grep -q "^board: KernelPageSize: *$page_kib kB" "$dir/console" || fail "its memory does not have pages of $page_kib KiB"
 [ $twice -lt $((total / 3)) ] || fail "of $total bytes $twice were sent again after the power was cut"
 memory=$(sed -n 's/^board: MemTotal:[^0-9]*\([0-9]*\) kB.*/\1/p' "$dir/console")
 grep -q "^board: \"cipher\":\"TLS13_$cipher" "$dir/console" || fail "the connection is not encrypted by $cipher"
@@ -210,5 +228,5 @@ for file in "$dir"/Books/*; do
 done
 power_off
 
-echo "$architecture: a board of $memory KiB found the library, copied it in spite of a power cut ($twice of $total bytes came twice)" \
+echo "$kind: a board of $memory KiB with pages of $page_kib KiB found the library, copied it in spite of a power cut ($twice of $total bytes came twice)" \
     "and served it after another; the node took $peak KiB at most, $now KiB at the end"
