@@ -1,6 +1,6 @@
 #!/bin/sh
-# A Raspberry Pi 3 or 4 has no AES instructions, and must agree with others on ChaCha20. All 64-bit processors that qemu emulates
-# have them: so they are taken out of what the kernel tells the program (HWCAP, in the auxiliary vector), by gdb, before its first
+# A Raspberry Pi 3 or 4 has no AES instructions, and must agree with others on ChaCha20. The processor that qemu emulates has them:
+# so they are taken out of what the kernel tells the program (HWCAP, in the auxiliary vector), by gdb, before its first
 # instruction. Without that the same program agrees on AES.
 #
 #   tests/cipher.sh BOARD_PROGRAM PC_PROGRAM        (needs gdb-multiarch and qemu-user-static)
@@ -73,7 +73,10 @@ agrees() {
     board=$!
     pids="$pc $board"
     if [ -n "$1" ]; then
-        until [ -S "$dir/gdb" ]; do sleep 0.1; done
+        until [ -S "$dir/gdb" ]; do
+            kill -0 $board 2>/dev/null || fail "the board's node ended before gdb came"
+            sleep 0.1
+        done
         gdb-multiarch -nx -batch -ex "target remote $dir/gdb" -x "$dir/mask.gdb" >"$dir/gdb.log" 2>&1 || fail "gdb failed"
     fi
     await $board cipher

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs, upgrades, removes and purges the package for a board in a bare Debian for that board, whose programs run under qemu here.
+# Installs, upgrades, removes and purges the package for a board in a bare Debian for that board, whose programs qemu runs here.
 #
 #   tests/debian.sh DEB        (as root; needs debootstrap, qemu-user-static, and a kernel with binfmt_misc)
 set -eu

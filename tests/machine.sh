@@ -7,7 +7,7 @@
 #
 # arm64-16k has memory pages of 16 KiB, as a Raspberry Pi 5. Only a later Debian has such a kernel.
 # Debian's kernel and busybox for boards are kept in CROSS_CACHE (default: ~/.cache/allibrary-cross); it needs Debian's packages
-# cpio, curl, e2fsprogs, iproute2, kmod and qemu-system-arm.
+# cpio, curl, e2fsprogs, iproute2, kmod, qemu-system-arm and xz-utils.
 set -euo pipefail
 
 kind=$1
@@ -197,8 +197,10 @@ power_off() {
 
 total=$(cat "$dir"/Books/* | wc -c)
 power_on
+deadline=$((SECONDS + 300))
 until [ "$(sent)" -gt $((total / 2)) ]; do
     kill -0 "$board" 2>/dev/null || fail "the board ended before it had half of the library"
+    [ $SECONDS -lt $deadline ] || fail "the board has not come to half of the library"
     sleep 0.1
 done
 power_off
@@ -207,9 +209,9 @@ power_off
 power_on
 await "board: complete"
 await "board: measured"
+grep -q "^board: KernelPageSize: *$page_kib kB" "$dir/console" || fail "its memory does not have pages of $page_kib KiB"
 # Files that were complete are kept; the film was not, and its next checkpoint was far.
 twice=$(($(sent) - total))
-grep -q "^board: KernelPageSize: *$page_kib kB" "$dir/console" || fail "its memory does not have pages of $page_kib KiB"
 [ $twice -lt $((total / 3)) ] || fail "of $total bytes $twice were sent again after the power was cut"
 memory=$(sed -n 's/^board: MemTotal:[^0-9]*\([0-9]*\) kB.*/\1/p' "$dir/console")
 grep -q "^board: \"cipher\":\"TLS13_$cipher" "$dir/console" || fail "the connection is not encrypted by $cipher"
@@ -228,5 +230,5 @@ for file in "$dir"/Books/*; do
 done
 power_off
 
-echo "$kind: a board of $memory KiB with pages of $page_kib KiB found the library, copied it in spite of a power cut ($twice of $total bytes came twice)" \
-    "and served it after another; the node took $peak KiB at most, $now KiB at the end"
+echo "$kind: a board of $memory KiB with pages of $page_kib KiB found the library, copied it in spite of a power cut" \
+    "($twice of $total bytes came twice), served it after another, and took $peak KiB at most, $now KiB at the end"

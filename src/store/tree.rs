@@ -328,7 +328,7 @@ mod tests {
         let end = u64::from(u32::MAX) * GROUP_BYTES;
         let steps = ours(size, &(end..size));
         assert_eq!(steps.last(), Some(&(true, end, 5, false)));
-        // The root, of which it is all that the right half has.
-        assert_eq!(steps.len(), 33);
+        // Of a full tree of 2^32 groups: so many pairs are above each.
+        assert_eq!(steps.len(), 32 + 1);
     }
 }
