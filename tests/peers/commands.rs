@@ -184,11 +184,12 @@ fn what_is_mirrored_changes_while_the_node_runs() {
     let file = nodes.folder("etc").join("allibrary.toml");
     fs::write(&file, "").unwrap();
     let mut mirror = nodes.place(1).start(&["--config", file.to_str().unwrap()]);
-    mirror.wait_for_peers(1);
-    assert_eq!(mirror.status().unwrap()["store"]["collections"], 0);
+    mirror.wait_for("what the library lists", |status| status["store"]["collections"] == 1);
+    assert_eq!(mirror.status().unwrap()["store"]["blobs"], 0, "it is known, and not to be mirrored");
     fs::write(&file, "[mirror]\nenabled = true\nonly = [\"Films\"]\n").unwrap();
     mirror.hang_up();
     wait_until("the first reload", || mirror.log().contains("mirror.enabled, mirror.only changed"));
+    assert_eq!(mirror.status().unwrap()["store"]["blobs"], 0, "another collection is to be mirrored");
     fs::write(&file, "[mirror]\nenabled = true\nonly = [\"Books\"]\n").unwrap();
     mirror.hang_up();
     mirror.wait_for_blobs(1);
