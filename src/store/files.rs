@@ -147,7 +147,7 @@ impl Temp {
         Ok(Self { file, path })
     }
 
-    /// It stays where it is.
+    /// It stays where it is, or has left.
     pub(super) fn leave(mut self) {
         self.path = PathBuf::new();
     }
@@ -160,8 +160,10 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // Gone already if it was moved.
-        let _ = std::fs::remove_file(&self.path);
+        if !self.path.as_os_str().is_empty() {
+            // Gone already if it was moved.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

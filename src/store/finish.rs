@@ -12,6 +12,7 @@ use super::{
     Download, LibraryPath, Store, StoreError, WriteError,
     download::lock,
     paths::Folder,
+    place::Incoming,
     record::Location,
     unfinished::{Doing, Noted},
 };
@@ -55,7 +56,8 @@ impl Download {
         let part = self.store.part_path(&self.id);
         let incoming = Folder::open(&self.store.0.incoming)?;
         let name = part.file_name().unwrap_or_default();
-        self.store.name_incoming(&incoming, name, to.as_str().as_bytes(), &self.id, folders)
+        let from = Incoming { folder: &incoming, name, file: &self.data };
+        self.store.name_incoming(&from, to.as_str().as_bytes(), &self.id, folders)
     }
 
     fn forget(&self) {

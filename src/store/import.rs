@@ -94,7 +94,7 @@ impl Store {
         for mut import in imported {
             if let Some(copy) = import.copy.take() {
                 let path = std::mem::take(&mut import.location.path);
-                import.location = self.name_file(&copy, &path, &import.id, &mut folders)?;
+                import.location = self.name_file(copy, &path, &import.id, &mut folders)?;
             }
             outboards.extend(import.outboard.take().map(|outboard| (import.id, outboard)));
             located.push((import.id, import.size, import.location));
@@ -326,19 +326,4 @@ fn is_untouched(before: &Metadata, after: &Metadata) -> bool {
 
 fn absolute(path: &Path) -> Result<PathBuf, ImportError> {
     Ok(std::path::absolute(path).map_err(at(path))?)
-}
-
-impl Store {
-    /// Moves a synced file to its name in the library, without overwriting: the same blob is kept as it is, anything else
-    /// is set aside. The folder is added to `folders`, which are yet to be synced.
-    pub(super) fn name_file(
-        &self,
-        temp: &Temp,
-        to: &[u8],
-        id: &ContentId,
-        folders: &mut Vec<PathBuf>,
-    ) -> Result<Location, StoreError> {
-        let source = Folder::open(&self.0.incoming)?;
-        self.name_incoming(&source, temp.name(), to, id, folders)
-    }
 }

@@ -194,14 +194,15 @@ impl Index {
 
     /// The record, and how many slots were searched.
     fn find(&self, id: &ContentId) -> Result<(Option<Record>, usize), StoreError> {
-        let (mut found, mut slots) = (None, 0);
-        self.scan(&bucket(id), &mut |_, value| {
-            let mut page: Page = decode(value)?;
-            slots += 1;
-            found = page.binary_search_by(|record| record.id.cmp(id)).ok().map(|at| page.swap_remove(at));
-            Ok(found.is_none())
-        })?;
-        Ok((found, slots))
+        // Looked up one by one: to go through a range, sled copies all that is next to it.
+        for slot in 0..=u8::MAX {
+            let Some(page) = self.db.get(&slot_key(id, slot))? else { return Ok((None, slot.into())) };
+            let mut page: Page = decode(&page)?;
+            if let Ok(at) = page.binary_search_by(|record| record.id.cmp(id)) {
+                return Ok((Some(page.swap_remove(at)), usize::from(slot) + 1));
+            }
+        }
+        Ok((None, usize::from(u8::MAX) + 1))
     }
 
     /// Calls `f` with every record whose first 12 bits are not below those of `from`, by ascending prefix of their ids, until

@@ -23,6 +23,13 @@ use super::{
 };
 use crate::content::ContentId;
 
+/// A whole file in `incoming/`, which it leaves for a name in the library.
+pub(super) struct Incoming<'a> {
+    pub(super) folder: &'a Folder,
+    pub(super) name: &'a OsStr,
+    pub(super) file: &'a File,
+}
+
 impl Store {
     /// Gives a blob that is complete another name, `library/<to>`: a hard link, or a copy where the file system has none.
     pub fn place(&self, id: &ContentId, to: &LibraryPath) -> Result<(), StoreError> {
@@ -87,14 +94,12 @@ impl Store {
             path = path.canonicalize().map_err(at(&path))?;
         }
         let source = Folder::open(path.parent().unwrap_or(Path::new("/")))?;
+        let name = path.file_name().unwrap_or_default();
+        let file = source.file(name).map_err(at(&path))?;
         let incoming = Folder::open(&self.0.incoming)?;
-        let temp = self.0.incoming.join(self.temp_name());
-        let name = temp.file_name().unwrap_or_default();
-        incoming.link(&source, path.file_name().unwrap_or_default(), name).map_err(at(&temp))?;
-        let placed = self.name_incoming(&incoming, name, to.as_str().as_bytes(), id, folders);
-        // Still there if the name was taken by the same blob, or on failure.
-        let _ = std::fs::remove_file(&temp);
-        placed
+        let temp = Temp { file, path: self.0.incoming.join(self.temp_name()) };
+        incoming.link(&source, name, temp.name()).map_err(at(&temp.path))?;
+        self.name_file(temp, to.as_str().as_bytes(), id, folders)
     }
 
     /// None if the file turns out not to hold the blob.
@@ -117,7 +122,7 @@ impl Store {
             Err(ImportError::Store(error)) => return Err(error),
         }
         temp.file.sync_all().map_err(at(&temp.path))?;
-        self.name_file(&temp, to.as_str().as_bytes(), id, folders).map(Some)
+        self.name_file(temp, to.as_str().as_bytes(), id, folders).map(Some)
     }
 
     pub(super) fn sync_folders(&self, mut folders: Vec<PathBuf>) -> Result<(), StoreError> {
@@ -126,11 +131,26 @@ impl Store {
         folders.iter().try_for_each(|folder| sync_folder(folder))
     }
 
-    /// See [`Store::name_file`].
+    /// Moves a synced file to its name in the library, without overwriting: the same blob is kept as it is, anything else
+    /// is set aside. The folder is added to `folders`, which are yet to be synced.
+    pub(super) fn name_file(
+        &self,
+        temp: Temp,
+        to: &[u8],
+        id: &ContentId,
+        folders: &mut Vec<PathBuf>,
+    ) -> Result<Location, StoreError> {
+        let incoming = Folder::open(&self.0.incoming)?;
+        let location =
+            self.name_incoming(&Incoming { folder: &incoming, name: temp.name(), file: &temp.file }, to, id, folders)?;
+        temp.leave();
+        Ok(location)
+    }
+
+    /// The same for a file that is not deleted if this fails.
     pub(super) fn name_incoming(
         &self,
-        source: &Folder,
-        from: &OsStr,
+        from: &Incoming<'_>,
         to: &[u8],
         id: &ContentId,
         folders: &mut Vec<PathBuf>,
@@ -139,7 +159,7 @@ impl Store {
         let relative = Path::new(OsStr::from_bytes(to));
         let library = self.library();
         let (folder, name) = Folder::above(&library, relative, true)?;
-        let location = self.name_in(&folder, name, source, from, id, relative)?;
+        let location = self.name_in(&folder, name, from, id, relative)?;
         folders.push(folder.path().to_owned());
         Ok(location)
     }
@@ -150,8 +170,7 @@ impl Store {
         &self,
         folder: &Folder,
         name: &OsStr,
-        source: &Folder,
-        from: &OsStr,
+        from: &Incoming<'_>,
         id: &ContentId,
         relative: &Path,
     ) -> Result<Location, StoreError> {
@@ -160,7 +179,7 @@ impl Store {
         let path = folder.path().join(name);
         let open = || folder.file(name).and_then(|file| Ok((file.metadata()?, file)));
         loop {
-            match folder.take(source, from, name) {
+            match folder.take(from.folder, from.name, name) {
                 Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(StoreError::io(&path, error)),
@@ -168,12 +187,13 @@ impl Store {
             if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
                 return Err(StoreError::io(&path, io::ErrorKind::IsADirectory.into()));
             }
-            if let Ok((_, file)) = open()
+            if let Ok((metadata, file)) = open()
                 && holds(&file, id)
             {
                 // Nobody knows who wrote it, and when.
                 file.sync_all().map_err(at(&path))?;
-                break;
+                let _ = from.folder.unlink(from.name);
+                return Ok(Location::new(LIBRARY, to.to_vec(), &metadata));
             }
             if !folder.lists(name).map_err(at(&path))? {
                 return Err(StoreError::NameTaken { path });
@@ -181,14 +201,13 @@ impl Store {
             if let Ok((metadata, _)) = open()
                 && self.is_rotten(id, to, &metadata)?
             {
-                folder.replace(source, from, name).map_err(at(&path))?;
+                folder.replace(from.folder, from.name, name).map_err(at(&path))?;
                 break;
             }
             let aside = folder.set_aside(name)?;
             log::warn!("{} was not the file that belongs there; it is now {}", path.display(), aside.display());
         }
-        let (metadata, _) = open().map_err(at(&path))?;
-        Ok(Location::new(LIBRARY, to.to_vec(), &metadata))
+        Ok(Location::new(LIBRARY, to.to_vec(), &from.file.metadata().map_err(at(&path))?))
     }
 
     /// Whether `library/<to>` is a file whose own name differs in case: there, case is ignored, and the file is another's.

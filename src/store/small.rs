@@ -12,6 +12,7 @@ use super::{
     files::Temp,
     hash::hash,
     paths::Folder,
+    place::Incoming,
     record::Location,
     together::{Slowness, Together},
     unfinished::Noted,
@@ -137,12 +138,13 @@ impl SmallFiles {
         placed
     }
 
-    fn try_place(&self) -> Result<Vec<PutOutcome>, StoreError> {
+    fn try_place(&mut self) -> Result<Vec<PutOutcome>, StoreError> {
         let Self { store, files, .. } = self;
         let _recording = store.recording();
         let (mut outcomes, mut folders) = (Vec::with_capacity(files.len()), Vec::new());
         let mut located: Vec<(ContentId, u64, Location)> = Vec::with_capacity(files.len());
-        for (file, location) in files.iter().zip(store.name_small(files)?) {
+        let locations = store.name_small(files)?;
+        for (file, location) in files.iter().zip(locations) {
             outcomes.push(match location {
                 None => PutOutcome::Corrupt,
                 Some(Err(error)) => PutOutcome::Failed(error),
@@ -169,22 +171,23 @@ impl SmallFiles {
 
 impl Store {
     /// None for those without a file.
-    fn name_small(&self, files: &[SmallFile]) -> Result<Vec<Option<Result<Location, StoreError>>>, StoreError> {
+    fn name_small(&self, files: &mut [SmallFile]) -> Result<Vec<Option<Result<Location, StoreError>>>, StoreError> {
         let incoming = Folder::open(&self.0.incoming)?;
         let library = self.library();
         let _naming = self.naming();
         // Most go to the folder of the one before.
         let mut last = None;
-        let name = |file: &SmallFile| {
-            let temp = file.temp.as_ref()?;
+        let name = |file: &mut SmallFile| {
+            let temp = file.temp.take()?;
             let relative = Path::new(file.to.as_str());
             Some(Folder::above_from(last.take(), &library, relative, true).and_then(|(folder, name)| {
-                let location = self.name_in(&folder, name, &incoming, temp.name(), &file.id, relative);
+                let from = Incoming { folder: &incoming, name: temp.name(), file: &temp.file };
+                let location = self.name_in(&folder, name, &from, &file.id, relative);
                 last = Some(folder);
-                location
+                location.inspect(|_| temp.leave())
             }))
         };
-        Ok(files.iter().map(name).collect())
+        Ok(files.iter_mut().map(name).collect())
     }
 }
 
