@@ -124,9 +124,6 @@ impl Tls {
         let (certificate, key) = certificate::generate(keypair.as_libp2p())?;
         let signing_key = aws_lc_rs::sign::any_ecdsa_type(&key)?;
         let mut provider = aws_lc_rs::default_provider();
-        // The first random number takes aws-lc tens of milliseconds, in which it measures the processor's jitter: spend them
-        // before the first handshake, not in it, where they would hold up the executor.
-        provider.secure_random.fill(&mut [0]).map_err(rustls::Error::from)?;
         provider.cipher_suites = match policy {
             CipherPolicy::Aes256 => vec![TLS13_AES_256_GCM_SHA384],
             CipherPolicy::ChaCha20 => vec![TLS13_CHACHA20_POLY1305_SHA256],
