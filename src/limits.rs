@@ -103,10 +103,17 @@ pub mod follow {
     pub const LARGE_PLACES: usize = 12;
     /// What is held is counted anew at most this often when files are found damaged.
     pub const RECOUNT_MS: u64 = 1_000;
-    /// Small blobs asked for in one go, if they are not too large together: between two of them there is nothing to write.
-    pub const SMALL_WANTS: usize = 8 * super::store::SMALL_FILES_PER_SYNC;
+    /// Small blobs asked for in one go, if they are not too large together.
+    pub const SMALL_WANTS: usize = 4 * super::store::SMALL_FILES_PER_SYNC;
     /// With so many bytes no more are asked for in that go. Meanwhile no other peer sends them.
     pub const SMALL_WANTS_BYTES: u64 = 32 * 1024 * 1024;
+    /// Bytes of their names and of what else is written about them, at most.
+    pub const SMALL_WANTS_TEXT_BYTES: usize = 128 * 1024;
+    /// Bytes of these for one item at most, with those of the path that it gets here.
+    pub const ITEM_TEXT_BYTES: usize = super::library::PATH_BYTES
+        + 2 * super::library::TITLE_BYTES
+        + super::library::LANGUAGE_BYTES
+        + super::store::LIBRARY_PATH_BYTES;
     /// Notices kept at a time.
     pub const NOTICES: usize = 64;
     /// Collections that are known for somebody to read of them, and not mirrored.
@@ -275,13 +282,14 @@ const _: () = {
     assert!(wire::HEADS * (48 + library::NAME_BYTES + 4 * 10) + 64 <= wire::FRAME_BYTES);
     // Memory: a node with 20,000 files and 100 peers that do nothing needs 25 MB (measured), and 100 MB at most if they fill
     // every window, slot and lane. Of a blob that is sent, one frame is on its way, one waits and one is made; of small blobs
-    // that are fetched, one batch arrives and one is written. Of each peer the plan of one large blob knows what it has, and of
+    // that are fetched, one batch arrives and one is written, and their names are there twice. Of each peer the plan of one large blob knows what it has, and of
     // some those of what is read.
     let narrow = network::CONNECTION_WINDOW_BYTES as usize + network::SEND_WINDOW_BYTES as usize;
     let wide = network::WIDE_CONNECTION_WINDOW_BYTES as usize + network::WIDE_SEND_WINDOW_BYTES as usize;
     let windows = 100 * narrow + (network::WIDE_CONNECTIONS + network::FAR_CONNECTIONS) * (wide - narrow);
     let uploads = transfer::UPLOAD_SLOTS * 3 * wire::DATA_FRAME_BYTES;
-    let small = follow::SMALL_LANES * 2 * transfer::SMALL_BATCH_BYTES as usize;
+    let wants = 2 * follow::SMALL_WANTS_TEXT_BYTES + follow::SMALL_WANTS * 512;
+    let small = follow::SMALL_LANES * (2 * transfer::SMALL_BATCH_BYTES as usize + wants);
     let large = follow::LARGE_PLACES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
     let reads = (follow::READS + follow::OWNER_READS) * follow::READ_SOURCES;
     let plans = (100 + reads) * transfer::SOURCE_BYTES;

@@ -43,7 +43,7 @@ pub const LOOK_RETRY_MS: u64 = 50;
 /// Bytes of a blob that is fetched by one request, and kept in memory until its batch is written.
 pub const SMALL_BYTES: u64 = super::store::SMALL_FILE_BYTES;
 /// Bytes of one batch of small blobs.
-pub const SMALL_BATCH_BYTES: u64 = 11 * 256 * 1024;
+pub const SMALL_BATCH_BYTES: u64 = 10 * 256 * 1024;
 /// A running download is made durable this often, besides `store::CHECKPOINT_BYTES`.
 pub const CHECKPOINT_MS: u64 = 30_000;
 /// What a token bucket holds, in milliseconds of its rate: 0.64 % of 10 s, and several ticks of a slow board's timers.

@@ -1,10 +1,9 @@
 //! Fetching many small blobs from one peer.
 
-use std::{mem, pin::pin, sync::Arc};
+use std::{io, mem, sync::Arc};
 
 use futures::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
-    future::{Either, select},
     io::{BufReader, BufWriter},
 };
 use smol::{
@@ -26,6 +25,7 @@ use crate::{
         wire::PIPELINED_REQUESTS,
     },
     store::{LibraryPath, PutOutcome, SmallBlob, Store, StoreError, content_of},
+    tasks,
     wire::{
         blob::{Get, Range, Ranges, Request},
         write_frame,
@@ -45,11 +45,19 @@ pub struct SmallWant {
 /// from refusals by the peer, that is a violation for wrong bytes, or this node's store.
 pub type SmallOutcome = Result<(), FetchError>;
 
+/// What came of the wants of one [`fetch_small`].
+pub struct SmallFetch {
+    /// Why not all was asked for or came, if so: the stream can be used again after [`FetchError::Busy`] alone. What came before
+    /// is written all the same.
+    pub received: Result<(), FetchError>,
+    /// Ends when all that came is written, or was given up with the error of the store.
+    pub written: Task<(Vec<SmallOutcome>, Result<(), StoreError>)>,
+}
+
 /// Fetches small blobs from the peer at the other end of `stream`, in batches: while one is written, the next arrives. `pace`
-/// is that of the stream.
+/// is that of the stream, which is free when this returns. The last batches are still being written then.
 ///
-/// The outcomes have the order of `wants`. `progress` hears how many bytes of them are kept. After an error, batches that
-/// were complete are kept: ask the store.
+/// The outcomes have the order of `wants`: of those that came, or were refused. `progress` hears how many bytes of them are kept.
 ///
 /// # Panics
 /// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch`](super::fetch()).
@@ -57,9 +65,10 @@ pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
     (stream, pace): (&mut S, &mut Pace),
     store: &Arc<Store>,
     wants: Vec<SmallWant>,
-    progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<Vec<SmallOutcome>, FetchError> {
+    progress: impl FnMut(u64) + Send + 'static,
+) -> SmallFetch {
     assert!(wants.iter().all(|want| want.size <= SMALL_BYTES), "larger blobs are fetched one by one");
+    let wants: Arc<[SmallWant]> = wants.into();
     let requests = wants.iter().filter(|want| want.size > 0).map(|want| {
         let ranges = Ranges::from_iter([Range { start: 0, len: want.size }]);
         (Get { id: want.id, ranges }, want.size)
@@ -68,21 +77,17 @@ pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let (open, answers) = channel::bounded(PIPELINED_REQUESTS - 1);
     let (received, to_write) = channel::bounded(1);
     let (taken, go) = channel::bounded(1);
-    let network = pin!(async {
-        let receive = receive(BufReader::new(reader), pace, &wants, answers, (received, go));
-        futures::try_join!(ask(writer, requests, open), receive).map(|_| ())
-    });
-    let disk = pin!(write(store, &wants, (to_write, taken), progress));
-    match select(network, disk).await {
-        Either::Left((network, disk)) => {
-            let outcomes = disk.await?;
-            network.map(|()| outcomes)
-        }
-        Either::Right((disk, network)) => {
-            let outcomes = disk?;
-            network.await.map(|()| outcomes)
-        }
-    }
+    let writing = Writing {
+        store: Arc::clone(store),
+        wants: Arc::clone(&wants),
+        outcomes: Vec::with_capacity(wants.len()),
+        kept_bytes: 0,
+        progress,
+    };
+    let written = tasks::spawn(writing.run(to_write, taken));
+    let receive = receive(BufReader::new(reader), pace, &wants, answers, (received, go));
+    let received = futures::try_join!(ask(writer, requests, open), receive).map(|_| ());
+    SmallFetch { received, written }
 }
 
 /// Writes the requests, as many ahead of their answers as `open` has room for. It ends early when `open` is closed.
@@ -123,12 +128,19 @@ async fn receive<R: AsyncRead + Unpin>(
     (received, go): (Sender<Batch>, Receiver<()>),
 ) -> Result<(), FetchError> {
     let (mut batch, mut batch_bytes) = (Batch::new(), 0);
-    let mut busy_ms = None;
     let mut outcome = Ok(());
     for want in wants {
+        if batch.len() == SMALL_FILES_PER_SYNC || batch_bytes + want.size > SMALL_BATCH_BYTES {
+            batch_bytes = 0;
+            if received.send(mem::take(&mut batch)).await.is_err() || go.recv().await.is_err() {
+                return Err(FetchError::Io(io::Error::other("what comes can't be written")));
+            }
+        }
         let bytes = if want.size == 0 {
             Ok(Vec::new())
-        } else if let Ok(answer) = answers.recv().await {
+        } else {
+            // No more was asked for if the peer is busy.
+            let Ok(answer) = answers.recv().await else { break };
             match read_answer(&mut reader, pace, answer, want).await {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -136,22 +148,13 @@ async fn receive<R: AsyncRead + Unpin>(
                     break;
                 }
             }
-        } else {
-            // No more was asked for, because the peer is busy.
-            Err(FetchError::Busy { retry_ms: busy_ms.unwrap_or_default() })
         };
         if let Err(FetchError::Busy { retry_ms }) = &bytes {
-            busy_ms = Some(*retry_ms);
+            outcome = Err(FetchError::Busy { retry_ms: *retry_ms });
             answers.close();
         }
         batch_bytes += want.size;
         batch.push(bytes);
-        if batch.len() == SMALL_FILES_PER_SYNC || batch_bytes > SMALL_BATCH_BYTES - SMALL_BYTES {
-            batch_bytes = 0;
-            if received.send(mem::take(&mut batch)).await.is_err() || go.recv().await.is_err() {
-                return Ok(());
-            }
-        }
     }
     // If nobody takes it, the disk side has failed, and says why.
     let _ = received.send(batch).await;
@@ -187,64 +190,70 @@ async fn read_answer<R: AsyncRead + Unpin>(
 }
 
 /// Verifies and writes batches, off the executor. While the files of one batch get their names, the next is written.
-async fn write(
-    store: &Arc<Store>,
-    wants: &[SmallWant],
-    (to_write, taken): (Receiver<Batch>, Sender<()>),
-    progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<Vec<SmallOutcome>, FetchError> {
-    let mut outcomes = Vec::with_capacity(wants.len());
-    let mut kept_bytes = 0;
-    let mut placing: Option<Placing> = None;
-    while let Ok(batch) = to_write.recv().await {
-        // After the last batch nobody waits for it.
-        let _ = taken.try_send(());
-        let (mut blobs, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for result in batch {
-            let want = &wants[outcomes.len()];
-            outcomes.push(result.map(|bytes| {
-                places.push(outcomes.len());
-                blobs.push(SmallBlob { id: want.id, bytes, to: want.to.clone() });
-            }));
-        }
-        let store = Arc::clone(store);
-        let written = smol::unblock(move || store.write_small(blobs)).await;
-        // In their order, and all that was written before an error.
-        if let Some(placing) = placing.take() {
-            placing.end(wants, &mut outcomes, &mut kept_bytes).await?;
-            progress(kept_bytes);
-        }
-        let written = written?;
-        placing = Some(Placing { places, task: smol::unblock(move || written.place()) });
-    }
-    if let Some(placing) = placing {
-        placing.end(wants, &mut outcomes, &mut kept_bytes).await?;
-        progress(kept_bytes);
-    }
-    Ok(outcomes)
+struct Writing<P> {
+    store: Arc<Store>,
+    wants: Arc<[SmallWant]>,
+    /// Of the wants that are done with.
+    outcomes: Vec<SmallOutcome>,
+    kept_bytes: u64,
+    progress: P,
 }
 
 /// A batch whose files get their names.
 struct Placing {
-    /// Where they are among the wants.
-    places: Vec<usize>,
+    /// Why there are no bytes; of those that are placed, nothing yet.
+    outcomes: Vec<SmallOutcome>,
     task: Task<Result<Vec<PutOutcome>, StoreError>>,
 }
 
-impl Placing {
-    async fn end(
-        self,
-        wants: &[SmallWant],
-        outcomes: &mut [SmallOutcome],
-        kept_bytes: &mut u64,
-    ) -> Result<(), StoreError> {
-        for (at, put) in self.places.into_iter().zip(self.task.await?) {
-            match put {
-                PutOutcome::Stored => *kept_bytes += wants[at].size,
-                PutOutcome::Corrupt => outcomes[at] = Err(Violation::WrongBytes.into()),
-                PutOutcome::Failed(error) => outcomes[at] = Err(error.into()),
+impl<P: FnMut(u64)> Writing<P> {
+    async fn run(
+        mut self,
+        to_write: Receiver<Batch>,
+        taken: Sender<()>,
+    ) -> (Vec<SmallOutcome>, Result<(), StoreError>) {
+        let written = self.write(to_write, taken).await;
+        (self.outcomes, written)
+    }
+
+    async fn write(&mut self, to_write: Receiver<Batch>, taken: Sender<()>) -> Result<(), StoreError> {
+        let (mut placing, mut arrived) = (None, 0);
+        while let Ok(batch) = to_write.recv().await {
+            // After the last batch nobody waits for it.
+            let _ = taken.try_send(());
+            let (mut outcomes, mut blobs) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+            for (bytes, want) in batch.into_iter().zip(&self.wants[arrived..]) {
+                outcomes.push(bytes.map(|bytes| blobs.push(SmallBlob { id: want.id, bytes, to: want.to.clone() })));
             }
+            arrived += outcomes.len();
+            let store = Arc::clone(&self.store);
+            let written = smol::unblock(move || store.write_small(blobs)).await;
+            // In their order, and all that was written before an error.
+            if let Some(placing) = placing.take() {
+                self.end(placing).await?;
+            }
+            let written = written?;
+            placing = Some(Placing { outcomes, task: smol::unblock(move || written.place()) });
         }
+        match placing {
+            Some(placing) => self.end(placing).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn end(&mut self, Placing { mut outcomes, task }: Placing) -> Result<(), StoreError> {
+        let placed = task.await?;
+        for (outcome, put) in outcomes.iter_mut().filter(|outcome| outcome.is_ok()).zip(placed) {
+            *outcome = match put {
+                PutOutcome::Stored => Ok(()),
+                PutOutcome::Corrupt => Err(Violation::WrongBytes.into()),
+                PutOutcome::Failed(error) => Err(error.into()),
+            };
+        }
+        let kept = self.wants[self.outcomes.len()..].iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        self.kept_bytes += kept.map(|(want, _)| want.size).sum::<u64>();
+        self.outcomes.extend(outcomes);
+        (self.progress)(self.kept_bytes);
         Ok(())
     }
 }

@@ -12,8 +12,10 @@ use smol::channel::Receiver;
 
 use super::{
     Connect, FollowEnd, Follower, Peer,
+    load::Lane,
     progress::Handle,
-    scan::{Cursor, Found, Full, Lane, Want, make_way, scan, settle},
+    scan::{Cursor, Found, Full, Want, make_way, scan, settle},
+    small::Go,
 };
 use crate::{
     clock,
@@ -22,7 +24,7 @@ use crate::{
     limits::follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
     status::NoticeLevel,
     store::{StoreError, WriteError},
-    transfer::{FetchError, Pace, Priority, SmallWant, Violation, fetch_small, wait_for_more},
+    transfer::{FetchError, Pace, Priority, Violation, wait_for_more},
     wire::blob,
 };
 
@@ -52,6 +54,7 @@ pub(super) async fn run<C: Connect>(
         peer,
         lane,
         stream: None,
+        go: None,
         priority: Priority::Normal,
         fetched: false,
         again: false,
@@ -136,6 +139,8 @@ pub(super) struct Runner<'a, C: Connect> {
     pub(super) peer: &'a Peer<C>,
     lane: Lane,
     pub(super) stream: Option<(C::Stream, Pace)>,
+    /// Small blobs that have arrived and may still be being written.
+    pub(super) go: Option<Go<'a>>,
     /// Of what is being fetched.
     priority: Priority,
     /// Whether this pass kept anything.
@@ -175,13 +180,20 @@ impl<C: Connect> Runner<'_, C> {
 
     /// Once over everything.
     async fn pass(&mut self, keys: &[CollectionKey]) -> Result<(), Stop> {
+        let passed = self.pass_over(keys).await;
+        // What has arrived is kept, however the pass ended.
+        self.end_go().await.and(passed)
+    }
+
+    async fn pass_over(&mut self, keys: &[CollectionKey]) -> Result<(), Stop> {
         let (mut cursor, mut is_second, mut has_twice) = (Cursor::default(), false, false);
         loop {
             // Before it is known what is wanted, which takes memory.
             let place = match self.lane {
-                Lane::Small => Some(self.follower.small_lanes.acquire().await),
+                Lane::Small => Some(self.small_place().await?),
                 Lane::Large => None,
             };
+            cursor.ahead = self.ahead();
             let (follower, lane, all) = (Arc::clone(self.follower), self.lane, keys.to_vec());
             let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
             cursor = at;
@@ -191,6 +203,7 @@ impl<C: Connect> Runner<'_, C> {
             self.full = full.or(self.full);
             has_twice |= twice;
             let Some(summary) = collection else {
+                self.end_go().await?;
                 if !has_twice || is_second {
                     return Ok(());
                 }
@@ -201,19 +214,24 @@ impl<C: Connect> Runner<'_, C> {
             let handle = self.handle(&summary);
             self.priority = self.follower.policy().priority_with(&self.peer.node, priority);
             self.mark(summary.key).await?;
-            let items: Vec<Item> = wants.iter().map(|want| want.item.clone()).collect();
             let wants = self.make_way(&summary, wants).await?;
-            let fetched = match self.lane {
-                Lane::Small => self.fetch_small(&summary.key, wants, &handle).await,
-                Lane::Large => self.fetch_large(&summary.key, wants, &handle).await,
-            };
-            // A version may have come meanwhile that does not list them.
-            with(&self.follower.library, move |library| library.drop_unlisted(&summary.key, summary.version, &items))
-                .await
-                .map_err(|error| not_now("putting in order what came", &error))?;
-            drop(place);
-            fetched?;
+            match place {
+                Some(place) => self.fetch_small(summary, wants, &handle, place).await?,
+                None => {
+                    let items = wants.iter().map(|want| want.item.clone()).collect();
+                    let fetched = self.fetch_large(&summary.key, wants, &handle).await;
+                    self.drop_unlisted(&summary, items).await?;
+                    fetched?;
+                }
+            }
         }
+    }
+
+    /// A version may have come meanwhile that does not list what was fetched.
+    pub(super) async fn drop_unlisted(&mut self, summary: &Summary, items: Vec<Item>) -> Result<(), Stop> {
+        let (key, version) = (summary.key, summary.version);
+        let dropped = with(&self.follower.library, move |library| library.drop_unlisted(&key, version, &items)).await;
+        dropped.map_err(|error| not_now("putting in order what came", &error))
     }
 
     /// Writes down that files of a collection are coming. If this is cut short, the next start looks for what nobody lists.
@@ -269,35 +287,6 @@ impl<C: Connect> Runner<'_, C> {
         };
         pace.set_priority(self.priority);
         Ok((stream, pace))
-    }
-
-    async fn fetch_small(&mut self, key: &CollectionKey, wants: Vec<Want>, handle: &Arc<Handle>) -> Result<(), Stop> {
-        if let Some(want) = wants.first() {
-            handle.item(want.item.label());
-        }
-        let small = wants.iter().map(|want| SmallWant { id: want.item.id, size: want.item.size, to: want.to.clone() });
-        let small = small.collect();
-        let (mut stream, mut pace) = self.stream().await?;
-        let mut told = 0;
-        let mut progress = |kept: u64| {
-            let bytes = kept.saturating_sub(mem::replace(&mut told, kept));
-            handle.arrived(clock::now(), bytes);
-            self.follower.deeds.verified(self.peer.node, bytes);
-        };
-        let outcomes =
-            match fetch_small((&mut stream, &mut pace), self.follower.library.store(), small, &mut progress).await {
-                Ok(outcomes) => outcomes,
-                Err(error) => return self.failed(error),
-            };
-        self.stream = Some((stream, pace));
-        let mut stop = Ok(());
-        for (want, outcome) in wants.iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => self.kept(key, &want.item),
-                Err(error) => stop = stop.and(self.failed(error)),
-            }
-        }
-        stop
     }
 
     pub(super) fn kept(&mut self, key: &CollectionKey, item: &Item) {

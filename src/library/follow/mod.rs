@@ -12,11 +12,13 @@ mod claims;
 mod deeds;
 mod lane;
 mod large;
+mod load;
 mod policy;
 mod progress;
 mod reading;
 mod reads;
 mod scan;
+mod small;
 mod swarms;
 mod sync;
 
@@ -41,9 +43,9 @@ use smol::{
 
 use self::{
     claims::Claims,
+    load::Lane,
     progress::{Notices, Transfers},
     reads::{Connected, Reads},
-    scan::Lane,
     swarms::Swarms,
 };
 use super::Library;

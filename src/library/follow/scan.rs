@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
-use super::{Follower, Policy, claims::Claim, swarms::Claimed};
+use super::{
+    Follower, Policy,
+    claims::Claim,
+    load::{Lane, Load},
+    swarms::Claimed,
+};
 use crate::{
-    content::{CollectionKey, ContentId},
+    content::{CollectionKey, ContentId, NodeId},
     library::{
         Item, Library, LibraryError, ManifestError, Summary, editions,
         manifest::{Items, Manifest},
         names,
-    },
-    limits::{
-        GROUP_BYTES,
-        follow::{SMALL_WANTS, SMALL_WANTS_BYTES},
-        transfer::SMALL_BYTES,
     },
     status::NoticeLevel,
     store::{BlobState, Fault, LibraryPath, StoreError},
@@ -38,40 +38,6 @@ impl Full {
     }
 }
 
-/// What a lane carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Files that are verified as a whole, many at a time.
-    Small,
-    /// Larger ones, one at a time.
-    Large,
-}
-
-impl Lane {
-    /// Whether so many blobs, with so many bytes, are enough for one go.
-    fn is_full(self, wants: usize, bytes: u64) -> bool {
-        match self {
-            Self::Small => wants >= SMALL_WANTS || bytes >= SMALL_WANTS_BYTES,
-            Self::Large => wants >= 1,
-        }
-    }
-
-    /// Whether an item can go on this lane, whatever the store has of it.
-    fn may_take(self, item: &Item) -> bool {
-        match self {
-            Self::Small => item.size <= SMALL_BYTES,
-            Self::Large => item.size > GROUP_BYTES,
-        }
-    }
-
-    /// Whether an item of which the store has this goes on this lane. Where there is something of several groups to build upon,
-    /// not all of it is fetched.
-    fn takes(self, item: &Item, state: Option<BlobState>) -> bool {
-        let is_begun = item.size > GROUP_BYTES && state.is_some_and(|state| state != BlobState::Complete);
-        (item.size <= SMALL_BYTES && !is_begun) == (self == Self::Small)
-    }
-}
-
 /// How far a pass over the collections of a peer has come: first all that has the highest priority, then the rest.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
@@ -82,6 +48,30 @@ pub(super) struct Cursor {
     full: BTreeSet<CollectionKey>,
     /// The size of the smallest item that there was no room for.
     no_room_for: Option<u64>,
+    /// What is still being written.
+    pub ahead: Ahead,
+}
+
+/// Blobs that have arrived, and that the library does not count yet.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    publisher: Option<NodeId>,
+    bytes: u64,
+    ids: BTreeSet<ContentId>,
+}
+
+impl Ahead {
+    pub fn of(summary: &Summary, wants: &[Want]) -> Self {
+        Self {
+            publisher: Some(summary.key.publisher),
+            bytes: wants.iter().map(|want| want.item.size).sum(),
+            ids: wants.iter().map(|want| want.item.id).collect(),
+        }
+    }
+
+    fn bytes_of(&self, publisher: &NodeId) -> u64 {
+        if self.publisher.as_ref() == Some(publisher) { self.bytes } else { 0 }
+    }
 }
 
 /// A blob to fetch.
@@ -160,10 +150,12 @@ fn scan_collection(
     let Some(items) = items(follower, &policy, &summary.key, priority, cursor.offset)? else { return Ok(()) };
     let notes = library.notes(&summary.key)?;
     let all = library.collections();
-    let mut wanted_bytes = 0;
+    let publisher = &summary.key.publisher;
+    let ahead_bytes = cursor.ahead.bytes_of(publisher);
+    let mut load = Load::default();
     for item in items {
         let item = item?;
-        if lane.is_full(found.wants.len(), wanted_bytes) {
+        if lane.is_full(&load) {
             return Ok(());
         }
         cursor.offset += 1;
@@ -181,7 +173,7 @@ fn scan_collection(
                 place(library, summary, &item, &info.paths)?;
             }
         } else if notes.is_unwanted(&item.path) {
-        } else if !summary.mine && !policy.has_room(&all, &summary.key.publisher, wanted_bytes + item.size) {
+        } else if !summary.mine && !policy.has_room(&all, publisher, ahead_bytes + load.bytes + item.size) {
             if cursor.full.insert(summary.key) {
                 let max = policy.max_bytes_per_publisher;
                 let text = format!(
@@ -195,9 +187,9 @@ fn scan_collection(
             found.full = Some(full);
         } else if let Some(hold) = hold(follower, lane, &item) {
             let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
-            wanted_bytes += item.size;
+            load.add(&item, &to);
             found.wants.push(Want { item, to, hold });
-        } else if found.wants.iter().any(|want| want.item.id == item.id) {
+        } else if cursor.ahead.ids.contains(&item.id) || found.wants.iter().any(|want| want.item.id == item.id) {
             found.twice = true;
         } else {
             found.again = true;
@@ -340,30 +332,5 @@ fn is_over(library: &Library, manifest: &mut Manifest, old: &Item) -> Result<boo
     match manifest.item(&old.path)? {
         Some(new) if new.id != old.id => library.is_held(&new.id),
         _ => Ok(false),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_of_a_few_groups_is_fetched_as_a_whole_unless_something_of_it_is_here() {
-        let lane_of = |size, state| {
-            let item = Item { size, ..crate::library::item::sample("book", b"") };
-            let lanes = [Lane::Small, Lane::Large].into_iter().filter(|lane| lane.takes(&item, state));
-            let lanes = Vec::from_iter(lanes);
-            assert!(lanes.len() == 1 && lanes[0].may_take(&item), "{size} {state:?}: {lanes:?}");
-            lanes[0]
-        };
-        let begun = [BlobState::Partial { verified_bytes: 0 }, BlobState::Unavailable(Fault::Damaged)];
-        for state in begun.map(Some) {
-            assert_eq!(lane_of(GROUP_BYTES, state), Lane::Small, "{state:?}");
-            assert_eq!(lane_of(SMALL_BYTES, state), Lane::Large, "{state:?}");
-        }
-        for state in [None, Some(BlobState::Complete)] {
-            assert_eq!(lane_of(SMALL_BYTES, state), Lane::Small, "{state:?}");
-            assert_eq!(lane_of(SMALL_BYTES + 1, state), Lane::Large, "{state:?}");
-        }
     }
 }

@@ -78,13 +78,13 @@ fn busy_ends_a_batch_of_small_blobs() {
     let (mut near, far) = UnixStream::pair().unwrap();
     let uploads = Uploads::new(0);
     let fetch = async {
-        let stream = (&mut near, &mut Pace::default());
-        let outcomes = fetch_small(stream, &client.store, wants, &mut |_| {}).await.unwrap();
+        let fetched = fetch_small((&mut near, &mut Pace::default()), &client.store, wants, |_| {}).await;
         drop(near);
-        outcomes
+        assert!(matches!(fetched.received, Err(FetchError::Busy { retry_ms: BUSY_RETRY_MS })));
+        fetched.written.await.0
     };
     let (outcomes, served) = block_on(join(fetch, serve(far, Arc::clone(&server.store), &uploads)));
-    assert_eq!(outcomes.len(), 100);
+    assert!((1..=65).contains(&outcomes.len()));
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(FetchError::Busy { retry_ms: BUSY_RETRY_MS }))));
     assert!(served.unwrap().requests <= 65);
 }

@@ -1,5 +1,7 @@
 //! Fetching from honest nodes.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::*;
 
 #[test]
@@ -134,10 +136,14 @@ fn small_blobs_arrive_in_batches() {
     let total: u64 = wants.iter().map(|want| want.size).sum();
     let (mut near, far) = UnixStream::pair().unwrap();
     let fetch = async {
-        let mut kept = 0;
-        let stream = (&mut near, &mut Pace::default());
-        let outcomes = fetch_small(stream, &client.store, wants.clone(), &mut |bytes| kept = bytes).await.unwrap();
-        assert_eq!((outcomes.len(), kept), (501, total - 9));
+        let kept = Arc::new(AtomicU64::new(0));
+        let (stream, told) = ((&mut near, &mut Pace::default()), Arc::clone(&kept));
+        let progress = move |bytes| told.store(bytes, Relaxed);
+        let fetched = fetch_small(stream, &client.store, wants.clone(), progress).await;
+        fetched.received.unwrap();
+        let (outcomes, written) = fetched.written.await;
+        written.unwrap();
+        assert_eq!((outcomes.len(), kept.load(Relaxed)), (501, total - 9));
         for (at, outcome) in outcomes.into_iter().enumerate() {
             assert_eq!(at == 100, matches!(outcome, Err(FetchError::NotFound)), "{at}: {outcome:?}");
         }
@@ -146,5 +152,28 @@ fn small_blobs_arrive_in_batches() {
     block_on(join(fetch, server.serve(far))).1.unwrap();
     for content in contents {
         assert!(client.content(ContentId::of(&content)).unwrap() == content);
+    }
+}
+
+#[test]
+fn of_small_blobs_what_came_before_a_break_is_written_and_told() {
+    let (server, client) = (Node::new(), Node::new());
+    let contents: Vec<_> = (0..300).map(|seed| bytes(seed, 10_000)).collect();
+    let want = |content: &Vec<u8>| {
+        let id = server.share(content);
+        SmallWant { id, size: 10_000, to: name(&id) }
+    };
+    let wants: Vec<_> = contents.iter().map(want).collect();
+    // Of some answers, the last does not come whole.
+    let mut cut = drops(link(&server.store, &Uploads::new(2)), 5_000, Duration::ZERO, 401);
+    let (outcomes, written) = block_on(async {
+        let fetched = fetch_small((&mut cut, &mut Pace::default()), &client.store, wants.clone(), |_| {}).await;
+        assert!(matches!(fetched.received, Err(FetchError::Io(_))), "{:?}", fetched.received);
+        fetched.written.await
+    });
+    written.unwrap();
+    assert!((1..=200).contains(&outcomes.len()) && outcomes.iter().all(Result::is_ok), "{}", outcomes.len());
+    for (at, content) in contents.iter().enumerate() {
+        assert_eq!(client.content(ContentId::of(content)).is_some(), at < outcomes.len(), "{at}");
     }
 }

@@ -78,7 +78,11 @@ fn small_blobs_are_verified_one_by_one() {
         frames(replies)
     };
     let mut pace = Pace::default();
-    let fetch = async { fetch_small((&mut near, &mut pace), &client.store, wants, &mut |_| {}).await };
+    let fetch = async {
+        let fetched = fetch_small((&mut near, &mut pace), &client.store, wants, |_| {}).await;
+        fetched.received?;
+        Ok::<_, FetchError>(fetched.written.await.0)
+    };
     let lies = async { lying_server(&mut far, &server, lie).await.map_err(FetchError::Io)? };
     let outcomes = block_on(smol::future::or(fetch, lies)).unwrap();
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());

@@ -132,6 +132,35 @@ fn fetch_from(server: &Node, client: &Node, id: ContentId, size: u64) -> (Result
     (result, stats.unwrap())
 }
 
+/// The near end of a stream that is served.
+fn link(store: &Arc<Store>, uploads: &Uploads) -> UnixStream {
+    let (near, far) = UnixStream::pair().unwrap();
+    let (store, uploads) = (Arc::clone(store), uploads.clone());
+    smol::spawn(async move { drop(serve(far, store, &uploads).await) }).detach();
+    near
+}
+
+/// A stream that hears in drops, of which so many are enough: then it is cut.
+fn drops(near: UnixStream, bytes: usize, pause: Duration, enough: usize) -> UnixStream {
+    let (mut here, there) = UnixStream::pair().unwrap();
+    let (mut asked, mut asks) = (near.clone(), here.clone());
+    smol::spawn(async move { drop(smol::io::copy(&mut asks, &mut asked).await) }).detach();
+    let mut answers = near;
+    smol::spawn(async move {
+        let mut drop = vec![0; bytes];
+        for _ in 0..enough {
+            let Ok(len @ 1..) = answers.read(&mut drop).await else { break };
+            if here.write_all(&drop[..len]).await.is_err() {
+                break;
+            }
+            smol::Timer::after(pause).await;
+        }
+        let _ = here.shutdown(std::net::Shutdown::Both);
+    })
+    .detach();
+    there
+}
+
 fn get(id: ContentId, start: u64, len: u64) -> Frame {
     Request::Get(Get { id, ranges: Ranges::from_iter([Range { start, len }]) }).to_frame()
 }
@@ -157,5 +186,5 @@ fn futures_can_be_spawned() {
         is_for_readers: false,
     };
     spawnable(fetch(&swarm, provider, &Places::new(1), &name(&id), &mut |_, _| {}));
-    spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], &mut |_| {}));
+    spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], |_| {}));
 }

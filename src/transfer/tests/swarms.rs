@@ -46,34 +46,6 @@ impl Peer {
     }
 }
 
-fn link(store: &Arc<Store>, uploads: &Uploads) -> UnixStream {
-    let (near, far) = UnixStream::pair().unwrap();
-    let (store, uploads) = (Arc::clone(store), uploads.clone());
-    smol::spawn(async move { drop(serve(far, store, &uploads).await) }).detach();
-    near
-}
-
-/// A stream that hears in drops, of which so many are enough: then it is cut.
-fn drops(near: UnixStream, bytes: usize, pause: Duration, enough: usize) -> UnixStream {
-    let (mut here, there) = UnixStream::pair().unwrap();
-    let (mut asked, mut asks) = (near.clone(), here.clone());
-    smol::spawn(async move { drop(smol::io::copy(&mut asks, &mut asked).await) }).detach();
-    let mut answers = near;
-    smol::spawn(async move {
-        let mut drop = vec![0; bytes];
-        for _ in 0..enough {
-            let Ok(len @ 1..) = answers.read(&mut drop).await else { break };
-            if here.write_all(&drop[..len]).await.is_err() {
-                break;
-            }
-            smol::Timer::after(pause).await;
-        }
-        let _ = here.shutdown(std::net::Shutdown::Both);
-    })
-    .detach();
-    there
-}
-
 /// A stream on which so many bytes come, and then nothing more.
 fn stalls(near: UnixStream, bytes: usize) -> UnixStream {
     let (mut here, there) = UnixStream::pair().unwrap();

@@ -203,7 +203,7 @@ fn what_matters_most_is_looked_for_first() {
     follower.set_policy(by([(other, wish(false, Priority::High))].into(), &items));
     let (mut cursor, mut order) = (scan::Cursor::default(), Vec::new());
     loop {
-        let found = scan::scan(&follower, &[key, other], scan::Lane::Small, &mut cursor).unwrap();
+        let found = scan::scan(&follower, &[key, other], Lane::Small, &mut cursor).unwrap();
         let Some(collection) = found.collection else { break };
         let paths = found.wants.iter().map(|want| want.item.path.to_string());
         order.push((found.priority, collection.name, Vec::from_iter(paths)));
@@ -313,4 +313,22 @@ fn a_publisher_continues_above_its_own_higher_version() {
     following.stop();
     let again = old.add(&library_of(old.folder.path(), &[("a", "1"), ("c", "4")])).collection;
     assert_eq!((again.key, again.version), (key, 3));
+}
+
+#[test]
+fn what_is_listed_twice_comes_once_however_many_files_are_between() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let files: Vec<(String, String)> =
+        (0..1200).map(|number| (format!("{number:04}"), format!("page {}", number % 481))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    a.add(&library_of(a.folder.path(), &files));
+    let link = Link::to(&a);
+    let following = b.follow(link.clone());
+    until("B has it all", || b.is_whole("Books", 1) && b.files().len() == 1200);
+    for (name, text) in files {
+        assert_eq!(b.files()[&format!("Books/{name}")], text);
+    }
+    // Each of 481 takes less than 100 bytes, with what frames add.
+    assert!(link.blobs.load(Relaxed) < 481 * 100, "{}", link.blobs.load(Relaxed));
+    following.stop();
 }
