@@ -226,7 +226,7 @@ impl Store {
     /// [`StoreError::Stopped`].
     pub fn verify(&self, id: &ContentId, progress: Progress<'_>) -> Result<Verified, StoreError> {
         let record = self.0.index.record(id)?.ok_or(StoreError::NotFound(*id))?;
-        let (mut found, mut done, mut damaged) = (Vec::new(), 0, Vec::new());
+        let (mut found, mut done, mut damaged, mut told) = (Vec::new(), 0, Vec::new(), Vec::new());
         for old in &record.locations {
             let base = done;
             let new = self.look_at(&record, old, &mut |bytes| {
@@ -235,7 +235,7 @@ impl Store {
             })?;
             if new.fault == Some(Fault::Damaged) {
                 damaged = self.locate_damage(&record, old);
-                self.note_damage(id, old, damaged.clone());
+                told.push((old, damaged.clone()));
             }
             found.push((old.clone(), new));
         }
@@ -253,6 +253,8 @@ impl Store {
             lost = record.lost_names().collect();
             Some(record)
         })?;
+        // After the index says so, or it would be taken for mended.
+        told.into_iter().for_each(|(old, ranges)| self.note_damage(id, old, ranges));
         if found.iter().all(|(_, new)| new.fault.is_some()) {
             self.tell_fault();
             let locations = found.into_iter().map(|(_, new)| new).collect();

@@ -209,12 +209,13 @@ impl Store {
         offset: u64,
     ) -> Result<Fault, StoreError> {
         let fault = self.fault_of(size, location)?;
-        if fault == Fault::Damaged {
-            self.note_damage(id, location, std::iter::once(offset..size.min(offset + GROUP_BYTES)).collect());
-        }
         // What is away is not lost.
         if fault != Fault::Missing || !self.is_gone(location) {
             self.set_fault(id, location, Some(fault))?;
+        }
+        if fault == Fault::Damaged {
+            // Last: who is told before the index says so takes it for mended.
+            self.note_damage(id, location, std::iter::once(offset..size.min(offset + GROUP_BYTES)).collect());
         }
         Ok(fault)
     }

@@ -1,5 +1,7 @@
 //! The scrub: it finds what rots, and goes on where it was.
 
+use std::sync::mpsc;
+
 use super::*;
 
 /// One whole pass; how many steps it took.
@@ -99,6 +101,30 @@ fn a_pass_reads_everything_and_finds_what_rotted() {
     rot(&store.library().join("2"), 49_999);
     assert_eq!(store.verify(&ids[2], &mut go_on).unwrap(), Verified::Good);
     assert_eq!(store.damages().unwrap().len(), 2);
+}
+
+#[test]
+fn who_asks_while_damage_is_found_does_not_have_it_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let (store, ids) = with_copies(&dir, &[1000; 40]);
+    (0..40).for_each(|at| rot(&store.library().join(at.to_string()), 0));
+    let (looked, (working, done)) = (store.clone(), mpsc::channel::<()>());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while done.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                looked.damages().unwrap();
+            }
+        });
+        let (scrubbed, verified) = ids.split_at(20);
+        for id in verified {
+            assert!(matches!(store.verify(id, &mut go_on).unwrap(), Verified::Bad { .. }));
+        }
+        let mut position = Position::default();
+        pass(&store, &mut position);
+        assert_eq!(position.damaged, scrubbed.len() as u64);
+        drop(working);
+    });
+    assert_eq!(store.damages().unwrap().len(), 40);
 }
 
 #[test]
