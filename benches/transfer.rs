@@ -56,7 +56,7 @@ fn large_file(folder: &Path) {
     noise(&film, 1024 * MIB);
     let lan = Lan::new(2);
     let raw = Took::best((0..3).map(|_| quinn_raw(&lan, &film, &folder.join("copy"))));
-    let ours = mirror(&lan, folder, &books, 1, 3);
+    let ours = mirror(&lan, folder, &books, 1);
     let what = "1 GiB, one file, from start to last byte, against raw quinn + BLAKE3 + sync";
     ratio(what, ours.elapsed, raw.elapsed, 1.0);
     ratio("1 GiB: CPU of both sides, against the same", ours.cpu, raw.cpu, 1.1);
@@ -74,7 +74,7 @@ fn small_files(folder: &Path) {
     }
     let lan = Lan::new(2);
     let theirs = Took::best((0..3).map(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}")))));
-    let ours = mirror(&lan, folder, &books, 5000, 3);
+    let ours = mirror(&lan, folder, &books, 5000);
     ratio("5,000 × 20 KiB, from start to last byte, against rsync", ours.elapsed, theirs.elapsed, 1.5);
     seconds("5,000 × 20 KiB", &ours, theirs);
     ours.report("5,000 × 20 KiB", &ORDINARY);
@@ -96,7 +96,7 @@ fn documents(folder: &Path) {
     }
     let lan = Lan::new(2);
     let theirs = Took::best((0..2).map(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}")))));
-    let ours = mirror(&lan, folder, &books, FILES, 2);
+    let ours = mirror(&lan, folder, &books, FILES);
     let what = format!("47,000 documents, {:.1} GB", total as f64 / 1e9);
     ratio(&format!("{what}, from start to last byte, against rsync"), ours.elapsed, theirs.elapsed, 2.0);
     seconds(&what, &ours, theirs);

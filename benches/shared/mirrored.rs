@@ -39,34 +39,24 @@ pub struct Mirrored {
 /// How long an idle node is watched.
 const WINDOW: Duration = Duration::from_secs(20);
 
-/// Mirrors a folder with so many different files. Time and CPU are the best of some rounds, as those of others are; memory and
-/// what follows are of the last.
-pub fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64, rounds: usize) -> Mirrored {
-    let place = |host: usize, name: String| {
-        let place = Place::on(&lan.hosts[host], folder.join(name));
+/// Mirrors a folder with so many different files.
+pub fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
+    let place = |host: usize| {
+        let place = Place::on(&lan.hosts[host], folder.join(format!("node{host}")));
         place.with("ALLIBRARY_MIRROR_MAX_ITEMS_PER_PUBLISHER", "1000000")
     };
     // What the system has yet to write of the books would count for whoever reads them.
     rustix::fs::sync();
-    let publisher = place(0, "publisher".into());
-    publisher.ok(&["add", books.to_str().unwrap()]);
-    let publisher = publisher.start(&[]);
-    let (mut elapsed, mut cpu, mut last) = (Duration::MAX, Duration::MAX, None);
-    for round in 0..rounds {
-        // The one before ends first, and is not deleted.
-        drop(last.take());
-        let before = cpu_time(publisher.pid());
-        let begin = now();
-        let mut mirror = place(1, format!("mirror{round}")).start(&["--mirror"]);
-        // However many there are, the next ones must come soon.
-        (1..=blobs.div_ceil(1000)).for_each(|step| mirror.wait_for_blobs(blobs.min(1000 * step)));
-        elapsed = elapsed.min(begin.elapsed());
-        mirror.wait_for_idle();
-        cpu = cpu.min(cpu_time(publisher.pid()) - before + cpu_time(mirror.pid()));
-        last = Some(mirror);
-    }
-    let mirror = last.expect("there are rounds");
+    place(0).ok(&["add", books.to_str().unwrap()]);
+    let publisher = place(0).start(&[]);
+    let begin = now();
+    let mut mirror = place(1).start(&["--mirror"]);
+    // However many there are, the next ones must come soon.
+    (1..=blobs.div_ceil(1000)).for_each(|step| mirror.wait_for_blobs(blobs.min(1000 * step)));
+    let elapsed = begin.elapsed();
+    mirror.wait_for_idle();
     let both = [&publisher, &mirror];
+    let cpu = both.map(|node| cpu_time(node.pid()));
     let peak_kib = both.map(|node| node.memory_kib("VmHWM"));
     // What is done once after a transfer (counting, giving memory back) is over by then.
     std::thread::sleep(Duration::from_secs(25));
@@ -75,7 +65,7 @@ pub fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64, rounds: usize)
     let after = both.map(|node| (cpu_time(node.pid()), written_bytes(node)));
     Mirrored {
         elapsed,
-        cpu,
+        cpu: cpu[0] + cpu[1],
         peak_kib,
         idle_kib: both.map(|node| node.memory_kib("VmRSS")),
         idle_cpu: [0, 1].map(|at| 100.0 * (after[at].0 - before[at].0).as_secs_f64() / WINDOW.as_secs_f64()),
