@@ -107,8 +107,10 @@ pub mod follow {
     pub const SMALL_WANTS: usize = 4 * super::store::SMALL_FILES_PER_SYNC;
     /// With so many bytes no more are asked for in that go. Meanwhile no other peer sends them.
     pub const SMALL_WANTS_BYTES: u64 = 32 * 1024 * 1024;
+    /// Bytes of memory for one of them, beside those of its names: held by an assert of `library::follow::small`.
+    pub const SMALL_WANT_BYTES: usize = 704;
     /// Bytes of their names and of what else is written about them, at most.
-    pub const SMALL_WANTS_TEXT_BYTES: usize = 128 * 1024;
+    pub const SMALL_WANTS_TEXT_BYTES: usize = 96 * 1024;
     /// Bytes of these for one item at most, with those of the path that it gets here.
     pub const ITEM_TEXT_BYTES: usize = super::library::PATH_BYTES
         + 2 * super::library::TITLE_BYTES
@@ -288,7 +290,7 @@ const _: () = {
     let wide = network::WIDE_CONNECTION_WINDOW_BYTES as usize + network::WIDE_SEND_WINDOW_BYTES as usize;
     let windows = 100 * narrow + (network::WIDE_CONNECTIONS + network::FAR_CONNECTIONS) * (wide - narrow);
     let uploads = transfer::UPLOAD_SLOTS * 3 * wire::DATA_FRAME_BYTES;
-    let wants = 2 * follow::SMALL_WANTS_TEXT_BYTES + follow::SMALL_WANTS * 512;
+    let wants = 2 * follow::SMALL_WANTS_TEXT_BYTES + follow::SMALL_WANTS * follow::SMALL_WANT_BYTES;
     let small = follow::SMALL_LANES * (2 * transfer::SMALL_BATCH_BYTES as usize + wants);
     let large = follow::LARGE_PLACES * transfer::FRAMES_IN_MEMORY * wire::DATA_FRAME_BYTES;
     let reads = (follow::READS + follow::OWNER_READS) * follow::READ_SOURCES;

@@ -38,7 +38,7 @@ pub use places::Places;
 pub use rate::Rate;
 pub use serve::{ServeError, ServeStats, serve};
 pub use slots::Paused;
-pub use small::{SmallFetch, SmallOutcome, SmallWant, fetch_small};
+pub use small::{SmallFetch, SmallOutcome, SmallWant, SmallWritten, fetch_small};
 pub use swarm::Swarm;
 pub use throttle::{Priority, Rates};
 pub use uploads::Uploads;

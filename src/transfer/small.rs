@@ -45,19 +45,22 @@ pub struct SmallWant {
 /// from refusals by the peer, that is a violation for wrong bytes, or this node's store.
 pub type SmallOutcome = Result<(), FetchError>;
 
+/// The outcomes of those wants that came or were refused, in their order; and the error of the store with which the rest was
+/// given up.
+pub type SmallWritten = (Vec<SmallOutcome>, Result<(), StoreError>);
+
 /// What came of the wants of one [`fetch_small`].
 pub struct SmallFetch {
     /// Why not all was asked for or came, if so: the stream can be used again after [`FetchError::Busy`] alone. What came before
-    /// is written all the same.
+    /// is written all the same. If it is the store that failed, `written` says why.
     pub received: Result<(), FetchError>,
-    /// Ends when all that came is written, or was given up with the error of the store.
-    pub written: Task<(Vec<SmallOutcome>, Result<(), StoreError>)>,
+    /// Ends when all that came is written or given up.
+    pub written: Task<SmallWritten>,
 }
 
 /// Fetches small blobs from the peer at the other end of `stream`, in batches: while one is written, the next arrives. `pace`
-/// is that of the stream, which is free when this returns. The last batches are still being written then.
-///
-/// The outcomes have the order of `wants`: of those that came, or were refused. `progress` hears how many bytes of them are kept.
+/// is that of the stream, which is free when this returns. The last batches are still being written then. `progress` hears how many
+/// bytes are kept.
 ///
 /// # Panics
 /// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch`](super::fetch()).
@@ -207,11 +210,7 @@ struct Placing {
 }
 
 impl<P: FnMut(u64)> Writing<P> {
-    async fn run(
-        mut self,
-        to_write: Receiver<Batch>,
-        taken: Sender<()>,
-    ) -> (Vec<SmallOutcome>, Result<(), StoreError>) {
+    async fn run(mut self, to_write: Receiver<Batch>, taken: Sender<()>) -> SmallWritten {
         let written = self.write(to_write, taken).await;
         (self.outcomes, written)
     }

@@ -12,16 +12,24 @@ use super::{
 };
 use crate::{
     clock,
+    content::ContentId,
     library::{Item, Summary},
-    store::StoreError,
-    transfer::{FetchError, SmallFetch, SmallOutcome, SmallWant, fetch_small},
+    limits::follow::SMALL_WANT_BYTES,
+    transfer::{FetchError, SmallFetch, SmallOutcome, SmallWant, SmallWritten, fetch_small},
+};
+
+/// A want here and as it is asked for, its claim and its id ahead of the next scan, and what becomes of it. Trees and rows that
+/// grow have room for as much again.
+const _: () = {
+    let ids = 2 * 2 * size_of::<ContentId>();
+    assert!(2 * size_of::<Want>() + size_of::<SmallWant>() + ids + size_of::<SmallOutcome>() <= SMALL_WANT_BYTES);
 };
 
 /// Blobs of one go that have arrived. Some are still being written.
 pub(super) struct Go<'a> {
     summary: Summary,
     wants: Vec<Want>,
-    written: Task<(Vec<SmallOutcome>, Result<(), StoreError>)>,
+    written: Task<SmallWritten>,
     /// Their bytes take memory until then.
     place: SemaphoreGuard<'a>,
 }
@@ -89,7 +97,8 @@ impl<'a, C: Connect> Runner<'a, C> {
             }
         }
         if let Err(error) = written {
-            stop = stop.and(self.failed(error.into()));
+            // Of what was still to come the stream is full.
+            stop = stop.and(self.failed(error.into())).and(Err(Stop::Stream));
         }
         let items: Vec<Item> = wants.into_iter().map(|want| want.item).collect();
         self.drop_unlisted(&summary, items).await?;

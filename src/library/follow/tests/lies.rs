@@ -26,6 +26,22 @@ fn caps_stop_a_stranger_and_say_so() {
     following.stop();
 }
 
+#[test]
+fn what_is_still_being_written_counts_against_a_publishers_share() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    // One go and a half, of which one go and some files more may be kept.
+    let go = crate::limits::follow::SMALL_WANTS;
+    let files: Vec<_> = (0..go * 3 / 2).map(|number| (format!("{number:04}"), format!("{number:0100}"))).collect();
+    let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    a.add(&library_of(a.folder.path(), &files));
+    let share = 100 * (go as u64 + 20);
+    let following = b.follow_by(Policy { max_bytes_per_publisher: share, ..policy() }, Link::to(&a));
+    until("it says so", || following.follower.notices().iter().any(|it| it.text.contains("max_bytes_per_publisher")));
+    until("its share is full", || b.mirror("Books").is_some_and(|it| it.held_bytes >= share));
+    assert_eq!((b.mirror("Books").unwrap().held_bytes, b.files().len()), (share, go + 20));
+    following.stop();
+}
+
 /// A node whose word for a collection is not what it should be.
 fn liar(a: &Node, lie: impl Fn(Request) -> Reply + Send + Sync + 'static) -> Link {
     Link { lies: Some(Arc::new(lie)), ..Link::to(a) }
