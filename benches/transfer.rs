@@ -233,6 +233,7 @@ fn killed() {
     let site = Site::new(3, Duration::ZERO);
     let bytes = site.publish(256);
     let lan = &site.nodes.lan;
+    lan.without_ipv6();
     (1..3).for_each(|host| lan.narrow(host, "100mbit"));
     let _source = site.place(0).start(&[]);
     let patience = ideal(bytes, 100) * PATIENCE;
