@@ -19,7 +19,7 @@ use std::{env, fs, mem, path::Path, thread, time::Duration};
 
 use allibrary::clock::now;
 use mirrored::{Bounds, Mirrored, ORDINARY, mirror};
-use others::{Took, quinn_raw, rsync};
+use others::{ROUNDS, Took, quinn_raw, rsync};
 use shared::{Machine, aim, hold, noise, row};
 use support::{
     netns::Lan,
@@ -55,8 +55,8 @@ fn large_file(folder: &Path) {
     let film = books.join("film.webm");
     noise(&film, 1024 * MIB);
     let lan = Lan::new(2);
-    let raw = Took::best((0..3).map(|_| quinn_raw(&lan, &film, &folder.join("copy"))));
-    let ours = mirror(&lan, folder, &books, 1);
+    let raw = Took::best(|_| quinn_raw(&lan, &film, &folder.join("copy")));
+    let ours = mirror(&lan, folder, &books, 1, ROUNDS);
     let what = "1 GiB, one file, from start to last byte, against raw quinn + BLAKE3 + sync";
     ratio(what, ours.elapsed, raw.elapsed, 1.0);
     ratio("1 GiB: CPU of both sides, against the same", ours.cpu, raw.cpu, 1.1);
@@ -73,8 +73,8 @@ fn small_files(folder: &Path) {
         fs::write(books.join(format!("{number}.bin")), bytes).unwrap();
     }
     let lan = Lan::new(2);
-    let theirs = Took::best((0..3).map(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}")))));
-    let ours = mirror(&lan, folder, &books, 5000);
+    let theirs = Took::best(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}"))));
+    let ours = mirror(&lan, folder, &books, 5000, ROUNDS);
     ratio("5,000 × 20 KiB, from start to last byte, against rsync", ours.elapsed, theirs.elapsed, 1.5);
     seconds("5,000 × 20 KiB", &ours, theirs);
     ours.report("5,000 × 20 KiB", &ORDINARY);
@@ -95,8 +95,8 @@ fn documents(folder: &Path) {
         fs::write(shelf.join(format!("{number}.pdf")), bytes).unwrap();
     }
     let lan = Lan::new(2);
-    let theirs = Took::best((0..2).map(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}")))));
-    let ours = mirror(&lan, folder, &books, FILES);
+    let theirs = Took::best(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}"))));
+    let ours = mirror(&lan, folder, &books, FILES, ROUNDS);
     let what = format!("47,000 documents, {:.1} GB", total as f64 / 1e9);
     ratio(&format!("{what}, from start to last byte, against rsync"), ours.elapsed, theirs.elapsed, 2.0);
     seconds(&what, &ours, theirs);

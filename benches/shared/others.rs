@@ -23,12 +23,15 @@ pub struct Took {
     pub cpu: Duration,
 }
 
+/// How often each is measured.
+pub const ROUNDS: usize = 3;
+
 impl Took {
-    /// The best of some rounds, of which the first ones touch the memory and the disk.
-    pub fn best(rounds: impl Iterator<Item = Self>) -> Self {
+    /// The best of [`ROUNDS`], of which the first ones touch the memory and the disk.
+    pub fn best(round: impl FnMut(usize) -> Self) -> Self {
         let best =
             |one: Self, other: Self| Self { elapsed: one.elapsed.min(other.elapsed), cpu: one.cpu.min(other.cpu) };
-        rounds.reduce(best).expect("there are rounds")
+        (0..ROUNDS).map(round).reduce(best).expect("there are rounds")
     }
 }
 
