@@ -26,7 +26,8 @@ esac
 architecture=${kind%-*}
 
 dir=$(mktemp -d)
-lan=allibrary-machine-$$
+# Tests delete what those whose process is gone have left behind, by this name.
+lan=allibrary-$$-machine
 pids=()
 finish() {
     kill -KILL "${pids[@]}" 2>/dev/null || true
