@@ -218,9 +218,11 @@ impl<C: Connect> Runner<'_, C> {
             match place {
                 Some(place) => self.fetch_small(summary, wants, &handle, place).await?,
                 None => {
-                    let items = wants.iter().map(|want| want.item.clone()).collect();
+                    let own = |want: &Want| (want.item.clone(), Arc::clone(&want.name));
+                    let (items, names): (Vec<_>, Vec<_>) = wants.iter().map(own).unzip();
                     let fetched = self.fetch_large(&summary.key, wants, &handle).await;
                     self.drop_unlisted(&summary, items).await?;
+                    drop(names);
                     fetched?;
                 }
             }

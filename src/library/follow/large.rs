@@ -24,7 +24,7 @@ impl<C: Connect> Runner<'_, C> {
         wants: Vec<Want>,
         handle: &Arc<Handle>,
     ) -> Result<(), Stop> {
-        for Want { item, to, hold } in wants {
+        for Want { item, to, hold, .. } in wants {
             let Hold::Large(swarm) = hold else { continue };
             swarm.begin(&self.follower.swarms).await;
             handle.item(item.label());

@@ -42,7 +42,7 @@ use smol::{
 };
 
 use self::{
-    claims::Claims,
+    claims::{Claims, Names},
     load::Lane,
     progress::{Notices, Transfers},
     reads::{Connected, Reads},
@@ -69,6 +69,8 @@ pub struct Follower {
     policy: RwLock<Arc<Policy>>,
     /// Blobs that are being fetched.
     blobs: Claims<ContentId>,
+    /// Where they shall stand.
+    names: Names,
     /// Collections whose newer version is being fetched.
     collections: Claims<CollectionKey>,
     swarms: Swarms,
@@ -111,6 +113,7 @@ impl Follower {
             library,
             policy: RwLock::new(policy),
             blobs: Claims::default(),
+            names: Names::default(),
             swarms: Swarms::default(),
             reads: Arc::default(),
             collections: Claims::default(),

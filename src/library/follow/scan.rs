@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use super::{
     Follower, Policy,
-    claims::Claim,
+    claims::{Claim, Name},
     load::{Lane, Load},
     swarms::Claimed,
 };
@@ -79,6 +79,8 @@ pub(super) struct Want {
     pub item: Item,
     pub to: LibraryPath,
     pub hold: Hold,
+    /// To be held until what is listed no more is gone again.
+    pub name: Arc<Name>,
 }
 
 /// What keeps others from fetching the same, or lets them.
@@ -170,7 +172,7 @@ fn scan_collection(
         }
         if let Some(info) = info.filter(|info| info.state == BlobState::Complete) {
             if !notes.is_unwanted(&item.path) {
-                place(library, summary, &item, &info.paths)?;
+                found.again |= !place(follower, summary, &item, &info.paths)?;
             }
         } else if notes.is_unwanted(&item.path) {
         } else if !summary.mine && !policy.has_room(&all, publisher, ahead_bytes + load.bytes + item.size) {
@@ -187,8 +189,12 @@ fn scan_collection(
             found.full = Some(full);
         } else if let Some(hold) = hold(follower, lane, &item) {
             let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
+            let Some(name) = follower.names.claim(&to, item.id) else {
+                found.again = true;
+                continue;
+            };
             load.add(&item, &to);
-            found.wants.push(Want { item, to, hold });
+            found.wants.push(Want { item, to, hold, name: Arc::new(name) });
         } else if cursor.ahead.ids.contains(&item.id) || found.wants.iter().any(|want| want.item.id == item.id) {
             found.twice = true;
         } else {
@@ -251,8 +257,14 @@ fn find_room(library: &Library, bytes: u64, cursor: &mut Cursor) -> Result<Optio
     Ok(Some(full))
 }
 
-/// Gives a blob that is here the name that this item has, unless it has it.
-fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::PathBuf]) -> Result<(), LibraryError> {
+/// Gives a blob that is here the name that this item has, unless it has it. Whether another is not on its way there.
+fn place(
+    follower: &Follower,
+    summary: &Summary,
+    item: &Item,
+    paths: &[std::path::PathBuf],
+) -> Result<bool, LibraryError> {
+    let library = &follower.library;
     let root = library.store().library();
     let ways = [names::file_path(&item.path), names::case_path(&item.path)];
     let stands = |way: &String| {
@@ -261,9 +273,10 @@ fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::
         paths.contains(&path) || path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == item.size)
     };
     if ways.iter().any(stands) {
-        return Ok(());
+        return Ok(true);
     }
-    let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(()) };
+    let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(true) };
+    let Some(_name) = follower.names.claim(&to, item.id) else { return Ok(false) };
     make_way(library, summary, [(item, &to)].into_iter())?;
     match library.store().place(&item.id, &to) {
         // Its files are gone: it is marked, and fetched in the next pass.
@@ -279,7 +292,7 @@ fn place(library: &Library, summary: &Summary, item: &Item, paths: &[std::path::
             library.store().remove(&over.collect::<Vec<_>>())?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Where the file of an item goes. On a file system that ignores case, a file whose name differs in case alone is not

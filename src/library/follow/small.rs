@@ -6,6 +6,7 @@ use smol::{Task, lock::SemaphoreGuard};
 
 use super::{
     Connect,
+    claims::Name,
     lane::{Runner, Stop},
     progress::Handle,
     scan::{Ahead, Want},
@@ -18,11 +19,14 @@ use crate::{
     transfer::{FetchError, SmallFetch, SmallOutcome, SmallWant, SmallWritten, fetch_small},
 };
 
-/// A want here and as it is asked for, its claim and its id ahead of the next scan, and what becomes of it. Trees and rows that
+/// A want here and as it is asked for, its claims and its id ahead of the next scan, and what becomes of it. Trees and rows that
 /// grow have room for as much again.
 const _: () = {
-    let ids = 2 * 2 * size_of::<ContentId>();
-    assert!(2 * size_of::<Want>() + size_of::<SmallWant>() + ids + size_of::<SmallOutcome>() <= SMALL_WANT_BYTES);
+    let want = 2 * size_of::<Want>() + size_of::<SmallWant>();
+    let claims = 2 * (2 * size_of::<ContentId>() + size_of::<(u64, (u64, usize))>());
+    // Shared, behind two counts.
+    let name = size_of::<Name>() + 2 * size_of::<usize>();
+    assert!(want + claims + name + size_of::<SmallOutcome>() <= SMALL_WANT_BYTES);
 };
 
 /// Blobs of one go that have arrived. Some are still being written.
@@ -100,9 +104,9 @@ impl<'a, C: Connect> Runner<'a, C> {
             // Of what was still to come the stream is full.
             stop = stop.and(self.failed(error.into())).and(Err(Stop::Stream));
         }
-        let items: Vec<Item> = wants.into_iter().map(|want| want.item).collect();
+        let (items, names): (Vec<Item>, Vec<Arc<Name>>) = wants.into_iter().map(|want| (want.item, want.name)).unzip();
         self.drop_unlisted(&summary, items).await?;
-        drop(place);
+        drop((names, place));
         stop
     }
 }
