@@ -108,7 +108,7 @@ pub mod follow {
     /// With so many bytes no more are asked for in that go. Meanwhile no other peer sends them.
     pub const SMALL_WANTS_BYTES: u64 = 32 * 1024 * 1024;
     /// Bytes of memory for one of them, beside those of its names: held by an assert of `library::follow::small`.
-    pub const SMALL_WANT_BYTES: usize = 752;
+    pub const SMALL_WANT_BYTES: usize = 728;
     /// Bytes of their names and of what else is written about them, at most.
     pub const SMALL_WANTS_TEXT_BYTES: usize = 96 * 1024;
     /// Bytes of these for one item at most, with those of the path that it gets here.

@@ -8,7 +8,9 @@
 use std::{
     future::{Future, pending},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::Once,
+    task::{Context, Poll},
     thread,
 };
 
@@ -27,6 +29,30 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
     EXECUTOR.spawn(future)
 }
 
+/// The same, but it goes on to its own end whoever waits for it.
+pub fn spawn_lasting<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Lasting<T> {
+    Lasting(Some(spawn(future)))
+}
+
+/// A task that dropping this does not end.
+pub struct Lasting<T>(Option<Task<T>>);
+
+impl<T> Future for Lasting<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.0.as_mut().map_or(Poll::Pending, |task| Pin::new(task).poll(context))
+    }
+}
+
+impl<T> Drop for Lasting<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +66,25 @@ mod tests {
         assert!(bad.is_err());
         sender.try_send(()).unwrap();
         assert_eq!(block_on(other), Ok(()));
+    }
+
+    #[test]
+    fn a_lasting_task_ends_by_itself() {
+        let [(begin, begun), (end, ended)] = std::array::from_fn(|_| smol::channel::bounded::<()>(1));
+        let work = || {
+            let (begun, end) = (begun.clone(), end.clone());
+            async move {
+                begun.recv().await.unwrap();
+                end.send(()).await.unwrap();
+            }
+        };
+        let [mut lasting, dropped] = [spawn_lasting(work()), spawn_lasting(work())];
+        drop(dropped);
+        assert!(block_on(smol::future::poll_once(&mut lasting)).is_none());
+        for _ in 0..2 {
+            begin.send_blocking(()).unwrap();
+            ended.recv_blocking().unwrap();
+        }
+        block_on(lasting);
     }
 }

@@ -262,10 +262,10 @@ impl Library {
         state.records.get(key).cloned().or_else(|| state.listed.get(key).map(of_manifest))
     }
 
-    /// Counts items that have just become complete; written down at the next [`Library::recount`].
-    pub(super) fn count_held(&self, key: &CollectionKey, items: u64, bytes: u64) {
+    /// Counts an item that has just become complete; written down at the next [`Library::recount`].
+    pub(super) fn count_held(&self, key: &CollectionKey, bytes: u64) {
         if let Some(record) = self.lock().records.get_mut(key) {
-            record.held_items += items;
+            record.held_items += 1;
             record.held_bytes += bytes;
         }
     }

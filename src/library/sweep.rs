@@ -76,15 +76,20 @@ impl Library {
         self.put_record(key, |record| record.unfinished = self.lock().at_work.get(key).is_some_and(|count| *count > 0))
     }
 
-    /// Takes away what came of items, or of their download, that were withdrawn or refused while they came. They were listed in
-    /// this version, or in a later one.
-    pub(super) fn drop_unlisted(&self, key: &CollectionKey, version: u64, items: &[Item]) -> Result<(), LibraryError> {
+    /// Counts as held what has come of items that were listed in this version, or in a later one, and takes away what came of
+    /// those, or of their download, that were withdrawn or refused meanwhile. `came`: each with whether all of it is here.
+    pub(super) fn put_in_order(
+        &self,
+        key: &CollectionKey,
+        version: u64,
+        came: &[(Item, bool)],
+    ) -> Result<(), LibraryError> {
         // No version comes between the look and the removal.
         let _writing = self.start_writing();
         let is_same = self.summary(key).is_some_and(|it| it.version == version);
         let mut lists = if is_same { [None, None] } else { [self.manifest(key)?, self.kept(key)?] };
         let notes = self.notes(key)?;
-        for item in items {
+        for (item, is_whole) in came {
             let mut is_listed = is_same;
             for list in lists.iter_mut().flatten() {
                 is_listed |= list.item(&item.path)?.is_some_and(|listed| listed.id == item.id);
@@ -95,6 +100,9 @@ impl Library {
                     Ok(()) | Err(StoreError::Busy(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
+            } else if *is_whole && is_same {
+                // A version that came meanwhile may have counted it.
+                self.count_held(key, item.size);
             }
         }
         Ok(())

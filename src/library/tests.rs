@@ -449,12 +449,12 @@ fn what_came_is_looked_for_in_the_manifest_only_if_that_has_changed() {
     let node = Node::new(1);
     let books = folder(node.folder.path(), "Books", &[("1.txt", "one")]);
     let key = node.add(&books).collection.key;
-    let items: Vec<Item> = node.library.items(&key, 0, 10).unwrap().into_iter().map(|entry| entry.item).collect();
+    let came: Vec<_> = node.library.items(&key, 0, 10).unwrap().into_iter().map(|entry| (entry.item, false)).collect();
     let version = node.library.summary(&key).unwrap().version;
     let manifest = node.library.manifest_path(&key, "manifest");
     fs::write(&manifest, "whoever opens this fails").unwrap();
 
-    node.library.drop_unlisted(&key, version, &items).expect("it was opened for the version that it has");
-    node.library.drop_unlisted(&key, version + 1, &items).expect_err("another version was not looked at");
-    assert!(node.library.store().info(&items[0].id).unwrap().is_some());
+    node.library.put_in_order(&key, version, &came).expect("it was opened for the version that it has");
+    node.library.put_in_order(&key, version + 1, &came).expect_err("another version was not looked at");
+    assert!(node.library.store().info(&came[0].0.id).unwrap().is_some());
 }

@@ -1,6 +1,6 @@
 //! Fetching one large blob from several peers at once.
 
-use std::{io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use futures::{AsyncRead, AsyncWrite, future::BoxFuture};
 
@@ -9,7 +9,7 @@ use super::{
     exchange::{Cut, Ended, exchange},
     pace::Pace,
     places::Places,
-    swarm::Swarm,
+    swarm::{Begun, Swarm},
 };
 use crate::{
     content::NodeId,
@@ -32,10 +32,10 @@ pub struct Provider<'a, S> {
 pub type Open<'a, S> = dyn Fn() -> BoxFuture<'a, io::Result<S>> + Sync + 'a;
 
 /// How a fetch ended that met with no error.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Fetched {
-    /// All of the blob is here, and stands in the library.
-    Kept,
+    /// All of the blob is here, and is to get its name now.
+    Whole(Whole),
     /// All of the blob is here, and somebody else gives it its name, or has given.
     Elsewhere,
     /// The peer has nothing of the blob that is of use now.
@@ -45,8 +45,23 @@ pub enum Fetched {
     },
 }
 
-/// Fetches what is missing of a blob from one peer, beside all others that do the same, and places it in the library as soon as
-/// all is here. The second value says whether the stream can be used for the next fetch; after errors see [`FetchError`].
+/// A blob of which all is here, for who is to give it its name: one alone of those that fetched it.
+pub struct Whole(Arc<Begun>);
+
+impl Whole {
+    /// Places it in the library. Blocks; durable when it returns.
+    pub fn finish(&self, to: &LibraryPath) -> Result<(), WriteError> {
+        self.0.download.finish(to)
+    }
+}
+
+impl fmt::Debug for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Whole").field(&self.0.download.id()).finish()
+    }
+}
+
+/// Fetches what is missing of a blob from one peer, beside all others that do the same. The second value says whether the stream can be used for the next fetch; after errors see [`FetchError`].
 ///
 /// `progress` hears how many bytes this peer has brought since it heard last, and how many are here: at once, and then after each
 /// step. Cancelling (dropping the future) loses at most what was on its way; the stream is to be dropped then.
@@ -54,7 +69,6 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     swarm: &Swarm,
     provider: Provider<'_, S>,
     places: &Places,
-    to: &LibraryPath,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(Fetched, bool), FetchError> {
     let begun = match swarm.begin().await {
@@ -69,9 +83,7 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let (ended, member) = exchange(swarm, member, provider, places, progress).await;
     let begun = Arc::clone(member.begun());
     if member.finishes() {
-        let to = to.clone();
-        smol::unblock(move || begun.download.finish(&to)).await?;
-        return Ok((Fetched::Kept, ended.is_ok()));
+        return Ok((Fetched::Whole(Whole(begun)), ended.is_ok()));
     }
     if !member.is_complete() && member.is_alone() {
         let checkpoint = smol::unblock(move || begun.download.checkpoint());

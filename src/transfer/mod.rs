@@ -30,7 +30,7 @@ use std::future::Future;
 
 pub use answer::Violation;
 pub use error::FetchError;
-pub use fetch::{Fetched, Provider, fetch};
+pub use fetch::{Fetched, Provider, Whole, fetch};
 pub use limiter::{Limiter, Meter};
 pub use look::wait_for_more;
 pub use pace::Pace;
@@ -38,7 +38,7 @@ pub use places::Places;
 pub use rate::Rate;
 pub use serve::{ServeError, ServeStats, serve};
 pub use slots::Paused;
-pub use small::{SmallFetch, SmallOutcome, SmallWant, SmallWritten, fetch_small};
+pub use small::{SmallOutcome, SmallWant, SmallWritten, fetch_small};
 pub use swarm::Swarm;
 pub use throttle::{Priority, Rates};
 pub use uploads::Uploads;

@@ -25,7 +25,6 @@ use crate::{
         wire::PIPELINED_REQUESTS,
     },
     store::{LibraryPath, PutOutcome, SmallBlob, Store, StoreError, content_of},
-    tasks,
     wire::{
         blob::{Get, Range, Ranges, Request},
         write_frame,
@@ -49,35 +48,28 @@ pub type SmallOutcome = Result<(), FetchError>;
 /// given up.
 pub type SmallWritten = (Vec<SmallOutcome>, Result<(), StoreError>);
 
-/// What came of the wants of one [`fetch_small`].
-pub struct SmallFetch {
-    /// Why not all was asked for or came, if so: the stream can be used again after [`FetchError::Busy`] alone. What came before
-    /// is written all the same. If it is the store that failed, `written` says why.
-    pub received: Result<(), FetchError>,
-    /// Ends when all that came is written or given up.
-    pub written: Task<SmallWritten>,
-}
-
 /// Fetches small blobs from the peer at the other end of `stream`, in batches: while one is written, the next arrives. `pace`
-/// is that of the stream, which is free when this returns. The last batches are still being written then. `progress` hears how many
-/// bytes are kept.
+/// is that of the stream. Returns two futures, to be run beside each other:
+///
+/// - The first receives, and the stream is free when it ends. It says why not all was asked for or came, if so: the stream can be
+///   used again after [`FetchError::Busy`] alone. What came before is written all the same. If it is the store that failed, the
+///   second future says why.
+/// - The second writes, and ends when all that came is written or given up, also if the first is dropped. `progress` hears how
+///   many bytes are kept.
 ///
 /// # Panics
 /// If a want is larger than [`SMALL_BYTES`]: those are for [`fetch`](super::fetch()).
-pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
-    (stream, pace): (&mut S, &mut Pace),
+pub fn fetch_small<'a, S: AsyncRead + AsyncWrite + Unpin + Send, P: FnMut(u64) + Send + 'static>(
+    (stream, pace): (&'a mut S, &'a mut Pace),
     store: &Arc<Store>,
     wants: Vec<SmallWant>,
-    progress: impl FnMut(u64) + Send + 'static,
-) -> SmallFetch {
+    progress: P,
+) -> (
+    impl Future<Output = Result<(), FetchError>> + Send + use<'a, S, P>,
+    impl Future<Output = SmallWritten> + Send + 'static + use<S, P>,
+) {
     assert!(wants.iter().all(|want| want.size <= SMALL_BYTES), "larger blobs are fetched one by one");
     let wants: Arc<[SmallWant]> = wants.into();
-    let requests = wants.iter().filter(|want| want.size > 0).map(|want| {
-        let ranges = Ranges::from_iter([Range { start: 0, len: want.size }]);
-        (Get { id: want.id, ranges }, want.size)
-    });
-    let (reader, writer) = stream.split();
-    let (open, answers) = channel::bounded(PIPELINED_REQUESTS - 1);
     let (received, to_write) = channel::bounded(1);
     let (taken, go) = channel::bounded(1);
     let writing = Writing {
@@ -87,10 +79,24 @@ pub async fn fetch_small<S: AsyncRead + AsyncWrite + Unpin + Send>(
         kept_bytes: 0,
         progress,
     };
-    let written = tasks::spawn(writing.run(to_write, taken));
-    let receive = receive(BufReader::new(reader), pace, &wants, answers, (received, go));
-    let received = futures::try_join!(ask(writer, requests, open), receive).map(|_| ());
-    SmallFetch { received, written }
+    (exchange(stream, pace, wants, (received, go)), writing.run(to_write, taken))
+}
+
+/// Asks for all of them and receives what comes.
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    pace: &mut Pace,
+    wants: Arc<[SmallWant]>,
+    batches: (Sender<Batch>, Receiver<()>),
+) -> Result<(), FetchError> {
+    let requests = wants.iter().filter(|want| want.size > 0).map(|want| {
+        let ranges = Ranges::from_iter([Range { start: 0, len: want.size }]);
+        (Get { id: want.id, ranges }, want.size)
+    });
+    let (reader, writer) = stream.split();
+    let (open, answers) = channel::bounded(PIPELINED_REQUESTS - 1);
+    let receive = receive(BufReader::new(reader), pace, &wants, answers, batches);
+    futures::try_join!(ask(writer, requests, open), receive).map(|_| ())
 }
 
 /// Writes the requests, as many ahead of their answers as `open` has room for. It ends early when `open` is closed.

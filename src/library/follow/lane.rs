@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock,
     content::{CollectionKey, ContentId},
-    library::{Item, LibraryError, Summary, wait::with},
+    library::{Item, Library, LibraryError, Summary, wait::with},
     limits::follow::{NO_SPACE_RETRY_MS, RESCAN_MS, RETRY_MAX_MS, RETRY_MIN_MS, SLOW_PAUSE_MS},
     status::NoticeLevel,
     store::{StoreError, WriteError},
@@ -56,7 +56,7 @@ pub(super) async fn run<C: Connect>(
         stream: None,
         go: None,
         priority: Priority::Normal,
-        fetched: false,
+        kept: false,
         again: false,
         full: None,
         unkept: None,
@@ -74,7 +74,7 @@ pub(super) async fn run<C: Connect>(
             // Files may have been found damaged meanwhile.
             runner.done.clear();
         }
-        (runner.fetched, runner.again, runner.full, runner.unkept, runner.idle) = (false, false, None, None, None);
+        (runner.kept, runner.again, runner.full, runner.unkept, runner.idle) = (false, false, None, None, None);
         let states = runner.states();
         let keys = Vec::from_iter(states.keys().copied());
         let stop = runner.pass(&keys).await;
@@ -83,17 +83,17 @@ pub(super) async fn run<C: Connect>(
         }
         runner.handle = None;
         runner.tell(stop.is_ok());
-        if runner.fetched || (first && !keys.is_empty()) {
+        if runner.kept || (first && !keys.is_empty()) {
             first = false;
             runner.settle(keys).await;
         }
-        if stop.is_ok() && !runner.again && !runner.fetched {
+        if stop.is_ok() && !runner.again && !runner.kept {
             // What changed meanwhile is looked at again.
             let now = runner.states();
             runner.done.extend(states.into_iter().filter(|(key, state)| now.get(key) == Some(state)));
         }
         let longer = pause
-            .filter(|_| !woken && !runner.fetched)
+            .filter(|_| !woken && !runner.kept)
             .map_or(RETRY_MIN_MS, |pause: Duration| (2 * pause.as_millis() as u64).min(RETRY_MAX_MS));
         pause = match stop {
             Ok(()) if runner.full.is_some() => Some(Duration::from_millis(NO_SPACE_RETRY_MS)),
@@ -128,6 +128,17 @@ async fn more<C: Connect>(peer: &Peer<C>, idle: Option<(ContentId, u64)>) {
 /// Version and items held of a collection, and how often files were looked for that turned out to be bad.
 type Seen = (u64, u64, u64);
 
+/// Counts what came for a version. One may have come meanwhile that does not list it.
+pub(super) async fn put_in_order(
+    library: &Arc<Library>,
+    summary: &Summary,
+    came: Vec<(Item, bool)>,
+) -> Result<(), Stop> {
+    let (key, version) = (summary.key, summary.version);
+    let done = with(library, move |library| library.put_in_order(&key, version, &came)).await;
+    done.map_err(|error| not_now("putting in order what came", &error))
+}
+
 /// What the library could not do is tried again later.
 fn not_now(what: &str, error: &LibraryError) -> Stop {
     log::warn!("{what}: {error}");
@@ -140,11 +151,11 @@ pub(super) struct Runner<'a, C: Connect> {
     lane: Lane,
     pub(super) stream: Option<(C::Stream, Pace)>,
     /// Small blobs that have arrived and may still be being written.
-    pub(super) go: Option<Go<'a>>,
+    pub(super) go: Option<Go>,
     /// Of what is being fetched.
     priority: Priority,
     /// Whether this pass kept anything.
-    fetched: bool,
+    pub(super) kept: bool,
     /// Whether this pass left something out that the peer may have later.
     pub(super) again: bool,
     /// Why this pass left something out for want of room.
@@ -217,23 +228,9 @@ impl<C: Connect> Runner<'_, C> {
             let wants = self.make_way(&summary, wants).await?;
             match place {
                 Some(place) => self.fetch_small(summary, wants, &handle, place).await?,
-                None => {
-                    let own = |want: &Want| (want.item.clone(), Arc::clone(&want.name));
-                    let (items, names): (Vec<_>, Vec<_>) = wants.iter().map(own).unzip();
-                    let fetched = self.fetch_large(&summary.key, wants, &handle).await;
-                    self.drop_unlisted(&summary, items).await?;
-                    drop(names);
-                    fetched?;
-                }
+                None => self.fetch_large(&summary, wants, &handle).await?,
             }
         }
-    }
-
-    /// A version may have come meanwhile that does not list what was fetched.
-    pub(super) async fn drop_unlisted(&mut self, summary: &Summary, items: Vec<Item>) -> Result<(), Stop> {
-        let (key, version) = (summary.key, summary.version);
-        let dropped = with(&self.follower.library, move |library| library.drop_unlisted(&key, version, &items)).await;
-        dropped.map_err(|error| not_now("putting in order what came", &error))
     }
 
     /// Writes down that files of a collection are coming. If this is cut short, the next start looks for what nobody lists.
@@ -289,11 +286,6 @@ impl<C: Connect> Runner<'_, C> {
         };
         pace.set_priority(self.priority);
         Ok((stream, pace))
-    }
-
-    pub(super) fn kept(&mut self, key: &CollectionKey, item: &Item) {
-        self.fetched = true;
-        self.follower.library.count_held(key, 1, item.size);
     }
 
     /// Whether the pass goes on.

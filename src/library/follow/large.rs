@@ -6,28 +6,30 @@ use futures::FutureExt;
 
 use super::{
     Connect,
-    lane::{Runner, Stop},
+    lane::{Runner, Stop, put_in_order},
     progress::Handle,
     scan::{Hold, Want},
 };
 use crate::{
     clock,
-    content::CollectionKey,
-    transfer::{FetchError, Fetched, Provider, fetch},
+    library::{Library, Summary},
+    store::WriteError,
+    tasks,
+    transfer::{FetchError, Fetched, Provider, Whole, fetch},
     wire::blob,
 };
 
 impl<C: Connect> Runner<'_, C> {
     pub(super) async fn fetch_large(
         &mut self,
-        key: &CollectionKey,
+        summary: &Summary,
         wants: Vec<Want>,
         handle: &Arc<Handle>,
     ) -> Result<(), Stop> {
-        for Want { item, to, hold, .. } in wants {
-            let Hold::Large(swarm) = hold else { continue };
+        for want in wants {
+            let Hold::Large(swarm) = &want.hold else { continue };
             swarm.begin(&self.follower.swarms).await;
-            handle.item(item.label());
+            handle.item(want.item.label());
             let (mut stream, mut pace) = self.stream().await?;
             let peer = self.peer;
             let open = move || peer.connect.open(peer.node, blob::PROTOCOL).boxed();
@@ -38,29 +40,53 @@ impl<C: Connect> Runner<'_, C> {
                 handle.partial(here_bytes);
                 self.follower.deeds.verified(peer.node, new_bytes);
             };
-            let fetched = fetch(&swarm, provider, &self.follower.large_lanes, &to, &mut progress).await;
-            drop(swarm);
+            let fetched = fetch(swarm, provider, &self.follower.large_lanes, &mut progress).await;
             handle.partial(0);
-            match fetched {
-                Ok((fetched, is_usable)) => {
-                    self.stream = is_usable.then_some((stream, pace));
-                    match fetched {
-                        Fetched::Kept => self.kept(key, &item),
-                        Fetched::Elsewhere => self.again = true,
-                        Fetched::Idle { held_bytes } => {
-                            self.again = true;
-                            self.idle.get_or_insert((item.id, held_bytes));
-                        }
-                    }
-                }
-                Err(error) => {
-                    if matches!(error, FetchError::Busy { .. } | FetchError::Damaged | FetchError::Refused { .. }) {
-                        self.stream = Some((stream, pace));
-                    }
-                    self.failed(error)?;
-                }
+            if let Ok((_, true)) | Err(FetchError::Busy { .. } | FetchError::Damaged | FetchError::Refused { .. }) =
+                fetched
+            {
+                self.stream = Some((stream, pace));
             }
+            let (whole, mut stop) = match fetched {
+                Ok((Fetched::Whole(whole), _)) => (Some(whole), Ok(())),
+                Ok((Fetched::Elsewhere, _)) => {
+                    self.again = true;
+                    (None, Ok(()))
+                }
+                Ok((Fetched::Idle { held_bytes }, _)) => {
+                    self.again = true;
+                    self.idle.get_or_insert((want.item.id, held_bytes));
+                    (None, Ok(()))
+                }
+                Err(error) => (None, self.failed(error)),
+            };
+            let keeping = keep(Arc::clone(&self.follower.library), summary.clone(), want, whole);
+            let (named, in_order) = tasks::spawn_lasting(keeping).await;
+            match named {
+                Ok(is_named) => self.kept |= is_named,
+                Err(error) => stop = stop.and(self.failed(error.into())),
+            }
+            stop.and(in_order)?;
         }
         Ok(())
     }
+}
+
+/// Gives a blob its name if all of it is here, and puts in order what came; whether it has its name. Others of the same name wait
+/// until then.
+async fn keep(
+    library: Arc<Library>,
+    summary: Summary,
+    Want { item, to, hold, name }: Want,
+    whole: Option<Whole>,
+) -> (Result<bool, WriteError>, Result<(), Stop>) {
+    let named = match whole {
+        Some(whole) => smol::unblock(move || whole.finish(&to)).await.map(|()| true),
+        None => Ok(false),
+    };
+    // What is listed no more is not discarded while somebody is at it.
+    drop(hold);
+    let in_order = put_in_order(&library, &summary, vec![(item, matches!(named, Ok(true)))]).await;
+    drop(name);
+    (named, in_order)
 }

@@ -77,7 +77,7 @@ pub struct Follower {
     /// Who is connected, and what is read from them.
     reads: Arc<Reads>,
     /// Places for those that fetch small blobs, and large ones: they bound the memory that peers together can fill.
-    small_lanes: Semaphore,
+    small_lanes: Arc<Semaphore>,
     large_lanes: Places,
     transfers: Transfers,
     notices: Notices,
@@ -117,7 +117,7 @@ impl Follower {
             swarms: Swarms::default(),
             reads: Arc::default(),
             collections: Claims::default(),
-            small_lanes: Semaphore::new(SMALL_LANES),
+            small_lanes: Arc::new(Semaphore::new(SMALL_LANES)),
             large_lanes: Places::new(LARGE_PLACES),
             transfers: Transfers::default(),
             notices: Notices::default(),
@@ -197,7 +197,8 @@ impl<C> Peer<C> {
     }
 }
 
-/// Follows one peer until it is gone or misbehaves. Dropping the future stops it at once; what was fetched is kept.
+/// Follows one peer until it is gone or misbehaves. Dropping the future stops it at once; what was fetched is kept, by tasks that
+/// end by themselves.
 pub async fn follow_peer<C: Connect>(follower: Arc<Follower>, peer: NodeId, connect: C) -> FollowEnd {
     let connected = Reads::connect(&follower.reads, peer);
     let peer = Peer { node: peer, connect, heads: Mutex::default(), connected };

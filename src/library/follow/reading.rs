@@ -19,7 +19,7 @@ use crate::{
         READ_LOOK_MS, READ_PATIENCE_MS, READ_RETRY_MS, READ_RETURN_MS, READS, RETRY_MAX_MS, RETRY_MIN_MS,
     },
     store::{Blob, BlobState, ReadError, StoreError, WriteError},
-    transfer::{FetchError, Fetched, Pace, Provider, Violation, fetch},
+    transfer::{FetchError, Fetched, Pace, Provider, Violation, Whole, fetch},
     wire::blob,
 };
 
@@ -308,8 +308,8 @@ async fn fetch_for<C: Connect>(follower: &Arc<Follower>, peer: &Peer<C>, joined:
     };
     let pause_ms = match or(fetched, over).await {
         None => return Ok(()),
-        Some(Ok(Fetched::Kept)) => {
-            told_of(follower, &joined).await;
+        Some(Ok(Fetched::Whole(whole))) => {
+            keep(follower, &joined, whole).await;
             return Ok(());
         }
         // Another brought the last of it.
@@ -355,14 +355,16 @@ async fn fetch_from<C: Connect>(
     let stream = (&mut stream, &mut Pace::default());
     let provider = Provider { node: peer.node, stream, open: &open, is_for_readers: true };
     let mut progress = |new_bytes: u64, _| follower.deeds.verified(peer.node, new_bytes);
-    let to = follower.library.store().cache_path(&swarm.id());
-    fetch(swarm, provider, &follower.large_lanes, &to, &mut progress).await.map(|(fetched, _)| fetched)
+    fetch(swarm, provider, &follower.large_lanes, &mut progress).await.map(|(fetched, _)| fetched)
 }
 
 /// All of it is here: it counts as held, and a mirror gives it the name that it has there.
-async fn told_of(follower: &Arc<Follower>, joined: &Joined) {
-    let key = joined.read.key;
-    if let Err(error) = with(&follower.library, move |library| library.recount(&key)).await {
+async fn keep(follower: &Arc<Follower>, joined: &Joined, whole: Whole) {
+    let (key, to) = (joined.read.key, follower.library.store().cache_path(&joined.read.swarm.id()));
+    if let Err(error) = smol::unblock(move || whole.finish(&to)).await {
+        log::warn!("keeping what was read: {error}");
+        joined.lacks();
+    } else if let Err(error) = with(&follower.library, move |library| library.recount(&key)).await {
         log::warn!("counting what is here: {error}");
     }
 }

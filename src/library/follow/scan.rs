@@ -80,7 +80,7 @@ pub(super) struct Want {
     pub to: LibraryPath,
     pub hold: Hold,
     /// To be held until what is listed no more is gone again.
-    pub name: Arc<Name>,
+    pub name: Name,
 }
 
 /// What keeps others from fetching the same, or lets them.
@@ -194,7 +194,7 @@ fn scan_collection(
                 continue;
             };
             load.add(&item, &to);
-            found.wants.push(Want { item, to, hold, name: Arc::new(name) });
+            found.wants.push(Want { item, to, hold, name });
         } else if cursor.ahead.ids.contains(&item.id) || found.wants.iter().any(|want| want.item.id == item.id) {
             found.twice = true;
         } else {

@@ -1,22 +1,23 @@
 //! Fetching what is small, many blobs in one go: while the last of them are written, the next go is on its way.
 
-use std::{mem, sync::Arc};
+use std::{iter, mem, sync::Arc};
 
-use smol::{Task, lock::SemaphoreGuard};
+use smol::lock::SemaphoreGuardArc;
 
 use super::{
     Connect,
-    claims::Name,
-    lane::{Runner, Stop},
+    lane::{Runner, Stop, put_in_order},
     progress::Handle,
     scan::{Ahead, Want},
 };
 use crate::{
     clock,
     content::ContentId,
-    library::{Item, Summary},
+    library::{Library, Summary},
     limits::follow::SMALL_WANT_BYTES,
-    transfer::{FetchError, SmallFetch, SmallOutcome, SmallWant, SmallWritten, fetch_small},
+    store::StoreError,
+    tasks::{self, Lasting},
+    transfer::{FetchError, SmallOutcome, SmallWant, SmallWritten, fetch_small},
 };
 
 /// A want here and as it is asked for, its claims and its id ahead of the next scan, and what becomes of it. Trees and rows that
@@ -24,34 +25,36 @@ use crate::{
 const _: () = {
     let want = 2 * size_of::<Want>() + size_of::<SmallWant>();
     let claims = 2 * (2 * size_of::<ContentId>() + size_of::<(u64, (u64, usize))>());
-    // Shared, behind two counts.
-    let name = size_of::<Name>() + 2 * size_of::<usize>();
-    assert!(want + claims + name + size_of::<SmallOutcome>() <= SMALL_WANT_BYTES);
+    assert!(want + claims + size_of::<SmallOutcome>() <= SMALL_WANT_BYTES);
 };
 
-/// Blobs of one go that have arrived. Some are still being written.
-pub(super) struct Go<'a> {
-    summary: Summary,
-    wants: Vec<Want>,
-    written: Task<SmallWritten>,
-    /// Their bytes take memory until then.
-    place: SemaphoreGuard<'a>,
+/// Blobs of one go that have arrived, and may still be being written.
+pub(super) struct Go {
+    ahead: Ahead,
+    ended: Lasting<Ended>,
 }
 
-impl<'a, C: Connect> Runner<'a, C> {
+/// What came of a go.
+struct Ended {
+    outcomes: Vec<SmallOutcome>,
+    written: Result<(), StoreError>,
+    in_order: Result<(), Stop>,
+}
+
+impl<C: Connect> Runner<'_, C> {
     /// A place for the next go: beside that of the one before where none else needs it.
-    pub(super) async fn small_place(&mut self) -> Result<SemaphoreGuard<'a>, Stop> {
-        let follower = self.follower;
-        if let Some(place) = follower.small_lanes.try_acquire() {
+    pub(super) async fn small_place(&mut self) -> Result<SemaphoreGuardArc, Stop> {
+        let lanes = &self.follower.small_lanes;
+        if let Some(place) = lanes.try_acquire_arc() {
             return Ok(place);
         }
         self.end_go().await?;
-        Ok(follower.small_lanes.acquire().await)
+        Ok(lanes.acquire_arc().await)
     }
 
-    /// What is still being written.
-    pub(super) fn ahead(&self) -> Ahead {
-        self.go.as_ref().map_or_else(Ahead::default, |go| Ahead::of(&go.summary, &go.wants))
+    /// What is still being written, for the one scan that follows.
+    pub(super) fn ahead(&mut self) -> Ahead {
+        self.go.as_mut().map(|go| mem::take(&mut go.ahead)).unwrap_or_default()
     }
 
     pub(super) async fn fetch_small(
@@ -59,7 +62,7 @@ impl<'a, C: Connect> Runner<'a, C> {
         summary: Summary,
         wants: Vec<Want>,
         handle: &Arc<Handle>,
-        place: SemaphoreGuard<'a>,
+        place: SemaphoreGuardArc,
     ) -> Result<(), Stop> {
         if let Some(want) = wants.first() {
             handle.item(want.item.label());
@@ -74,10 +77,19 @@ impl<'a, C: Connect> Runner<'a, C> {
             handle.arrived(clock::now(), bytes);
             follower.deeds.verified(node, bytes);
         };
-        let store = self.follower.library.store();
-        let SmallFetch { received, written } = fetch_small((&mut stream, &mut pace), store, small, progress).await;
+        let library = Arc::clone(&self.follower.library);
+        let (receiving, writing) = fetch_small((&mut stream, &mut pace), library.store(), small, progress);
+        let ahead = Ahead::of(&summary, &wants);
+        let keeping = async move {
+            let ended = keep(&library, &summary, wants, writing).await;
+            // The bytes took memory until now.
+            drop(place);
+            ended
+        };
+        let next = Go { ahead, ended: tasks::spawn_lasting(keeping) };
+        let received = receiving.await;
         let ended = self.end_go().await;
-        self.go = Some(Go { summary, wants, written, place });
+        self.go = Some(next);
         ended?;
         if matches!(received, Ok(()) | Err(FetchError::Busy { .. })) {
             self.stream = Some((stream, pace));
@@ -91,12 +103,12 @@ impl<'a, C: Connect> Runner<'a, C> {
 
     /// Waits until all is written that has arrived.
     pub(super) async fn end_go(&mut self) -> Result<(), Stop> {
-        let Some(Go { summary, wants, written, place }) = self.go.take() else { return Ok(()) };
-        let (outcomes, written) = written.await;
+        let Some(Go { ended, .. }) = self.go.take() else { return Ok(()) };
+        let Ended { outcomes, written, in_order } = ended.await;
         let mut stop = Ok(());
-        for (want, outcome) in wants.iter().zip(outcomes) {
+        for outcome in outcomes {
             match outcome {
-                Ok(()) => self.kept(&summary.key, &want.item),
+                Ok(()) => self.kept = true,
                 Err(error) => stop = stop.and(self.failed(error)),
             }
         }
@@ -104,9 +116,22 @@ impl<'a, C: Connect> Runner<'a, C> {
             // Of what was still to come the stream is full.
             stop = stop.and(self.failed(error.into())).and(Err(Stop::Stream));
         }
-        let (items, names): (Vec<Item>, Vec<Arc<Name>>) = wants.into_iter().map(|want| (want.item, want.name)).unzip();
-        self.drop_unlisted(&summary, items).await?;
-        drop((names, place));
-        stop
+        stop.and(in_order)
     }
+}
+
+/// Until what came of a go is written, and in order. What keeps others from the same is held until then.
+async fn keep(
+    library: &Arc<Library>,
+    summary: &Summary,
+    wants: Vec<Want>,
+    writing: impl Future<Output = SmallWritten>,
+) -> Ended {
+    let (outcomes, written) = writing.await;
+    let are_whole = outcomes.iter().map(Result::is_ok).chain(iter::repeat(false));
+    let came = wants.into_iter().zip(are_whole).map(|(want, is_whole)| ((want.item, is_whole), (want.hold, want.name)));
+    let (came, held): (Vec<_>, Vec<_>) = came.unzip();
+    let in_order = put_in_order(library, summary, came).await;
+    drop(held);
+    Ended { outcomes, written, in_order }
 }

@@ -78,10 +78,12 @@ fn busy_ends_a_batch_of_small_blobs() {
     let (mut near, far) = UnixStream::pair().unwrap();
     let uploads = Uploads::new(0);
     let fetch = async {
-        let fetched = fetch_small((&mut near, &mut Pace::default()), &client.store, wants, |_| {}).await;
+        let mut pace = Pace::default();
+        let (receiving, writing) = fetch_small((&mut near, &mut pace), &client.store, wants, |_| {});
+        let (received, (outcomes, _)) = join(receiving, writing).await;
         drop(near);
-        assert!(matches!(fetched.received, Err(FetchError::Busy { retry_ms: BUSY_RETRY_MS })));
-        fetched.written.await.0
+        assert!(matches!(received, Err(FetchError::Busy { retry_ms: BUSY_RETRY_MS })));
+        outcomes
     };
     let (outcomes, served) = block_on(join(fetch, serve(far, Arc::clone(&server.store), &uploads)));
     assert!((1..=65).contains(&outcomes.len()));

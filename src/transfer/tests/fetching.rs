@@ -137,12 +137,11 @@ fn small_blobs_arrive_in_batches() {
     let (mut near, far) = UnixStream::pair().unwrap();
     let fetch = async {
         let kept = Arc::new(AtomicU64::new(0));
-        let (stream, told) = ((&mut near, &mut Pace::default()), Arc::clone(&kept));
+        let (mut pace, told) = (Pace::default(), Arc::clone(&kept));
         let progress = move |bytes| told.store(bytes, Relaxed);
-        let fetched = fetch_small(stream, &client.store, wants.clone(), progress).await;
-        fetched.received.unwrap();
-        let (outcomes, written) = fetched.written.await;
-        written.unwrap();
+        let (receiving, writing) = fetch_small((&mut near, &mut pace), &client.store, wants.clone(), progress);
+        let (received, (outcomes, written)) = join(receiving, writing).await;
+        received.and(written.map_err(FetchError::from)).unwrap();
         assert_eq!((outcomes.len(), kept.load(Relaxed)), (501, total - 9));
         for (at, outcome) in outcomes.into_iter().enumerate() {
             assert_eq!(at == 100, matches!(outcome, Err(FetchError::NotFound)), "{at}: {outcome:?}");
@@ -166,11 +165,10 @@ fn of_small_blobs_what_came_before_a_break_is_written_and_told() {
     let wants: Vec<_> = contents.iter().map(want).collect();
     // Of some answers, the last does not come whole.
     let mut cut = drops(link(&server.store, &Uploads::new(2)), 5_000, Duration::ZERO, 401);
-    let (outcomes, written) = block_on(async {
-        let fetched = fetch_small((&mut cut, &mut Pace::default()), &client.store, wants.clone(), |_| {}).await;
-        assert!(matches!(fetched.received, Err(FetchError::Io(_))), "{:?}", fetched.received);
-        fetched.written.await
-    });
+    let mut pace = Pace::default();
+    let (receiving, writing) = fetch_small((&mut cut, &mut pace), &client.store, wants.clone(), |_| {});
+    let (received, (outcomes, written)) = block_on(join(receiving, writing));
+    assert!(matches!(received, Err(FetchError::Io(_))), "{received:?}");
     written.unwrap();
     assert!((1..=200).contains(&outcomes.len()) && outcomes.iter().all(Result::is_ok), "{}", outcomes.len());
     for (at, content) in contents.iter().enumerate() {

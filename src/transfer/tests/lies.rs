@@ -79,9 +79,9 @@ fn small_blobs_are_verified_one_by_one() {
     };
     let mut pace = Pace::default();
     let fetch = async {
-        let fetched = fetch_small((&mut near, &mut pace), &client.store, wants, |_| {}).await;
-        fetched.received?;
-        Ok::<_, FetchError>(fetched.written.await.0)
+        let (receiving, writing) = fetch_small((&mut near, &mut pace), &client.store, wants, |_| {});
+        let (received, (outcomes, _)) = join(receiving, writing).await;
+        received.map(|()| outcomes)
     };
     let lies = async { lying_server(&mut far, &server, lie).await.map_err(FetchError::Io)? };
     let outcomes = block_on(smol::future::or(fetch, lies)).unwrap();

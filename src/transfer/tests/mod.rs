@@ -109,8 +109,11 @@ async fn fetch_blob(
     let open = || std::future::ready(Err(io::ErrorKind::Unsupported.into())).boxed();
     let provider = Provider { node: NodeId([1; 32]), stream, open: &open, is_for_readers: false };
     let progress = &mut |_, here| progress(here);
-    match super::fetch(&swarm, provider, &Places::new(1), to, progress).await? {
-        (Fetched::Kept, is_usable) => assert!(is_usable),
+    match super::fetch(&swarm, provider, &Places::new(1), progress).await? {
+        (Fetched::Whole(whole), is_usable) => {
+            assert!(is_usable);
+            whole.finish(to)?;
+        }
         (Fetched::Idle { .. }, is_usable) => {
             assert!(is_usable);
             return Err(FetchError::NotFound);
@@ -185,6 +188,8 @@ fn futures_can_be_spawned() {
         open: &open,
         is_for_readers: false,
     };
-    spawnable(fetch(&swarm, provider, &Places::new(1), &name(&id), &mut |_, _| {}));
-    spawnable(fetch_small((&mut near, &mut Pace::default()), &node.store, vec![], |_| {}));
+    spawnable(fetch(&swarm, provider, &Places::new(1), &mut |_, _| {}));
+    let mut pace = Pace::default();
+    let (receiving, writing) = fetch_small((&mut near, &mut pace), &node.store, vec![], |_| {});
+    spawnable((receiving, crate::tasks::spawn(writing)));
 }

@@ -42,7 +42,11 @@ impl Peer {
             is_for_readers: false,
         };
         let progress = &mut |new, _| _ = self.brought_bytes.fetch_add(new, Relaxed);
-        Ok(super::super::fetch(swarm, provider, places, &name(&swarm.id()), progress).await?.0)
+        let fetched = super::super::fetch(swarm, provider, places, progress).await?.0;
+        if let Fetched::Whole(whole) = &fetched {
+            whole.finish(&name(&swarm.id()))?;
+        }
+        Ok(fetched)
     }
 }
 
@@ -77,8 +81,11 @@ fn all_that_have_a_blob_send_parts_of_it() {
     nodes.iter().for_each(|node| _ = node.share(&content));
     let peers: Vec<_> = (1..).zip(&nodes).map(|(number, node)| Peer::serving(number, node)).collect();
     let fetched = fetch_from_all(&client, &content, &peers);
-    let kept = fetched.iter().filter(|it| matches!(it, Ok(Fetched::Kept))).count();
-    assert!(kept == 1 && fetched.iter().all(|it| matches!(it, Ok(Fetched::Kept | Fetched::Elsewhere))), "{fetched:?}");
+    let kept = fetched.iter().filter(|it| matches!(it, Ok(Fetched::Whole(_)))).count();
+    assert!(
+        kept == 1 && fetched.iter().all(|it| matches!(it, Ok(Fetched::Whole(_) | Fetched::Elsewhere))),
+        "{fetched:?}"
+    );
     assert!(client.content(ContentId::of(&content)).unwrap() == content);
     let brought: Vec<_> = peers.iter().map(Peer::brought).collect();
     assert_eq!(brought.iter().sum::<u64>(), content.len() as u64, "each byte is counted once");
@@ -110,7 +117,7 @@ fn what_a_peer_corrupts_others_send() {
     let peers = [rotten, Peer::serving(1, &good)];
     let fetched = fetch_from_all(&client, &content, &peers);
     assert!(matches!(fetched[0], Err(FetchError::Violation(Violation::WrongBytes))), "{fetched:?}");
-    assert!(matches!(fetched[1], Ok(Fetched::Kept)), "{fetched:?}");
+    assert!(matches!(fetched[1], Ok(Fetched::Whole(_))), "{fetched:?}");
     assert!(client.content(id).unwrap() == content);
 }
 
@@ -212,7 +219,7 @@ fn a_peer_that_goes_away_is_made_up_for() {
     let store = Arc::clone(&nodes[0].store);
     let dying = Peer::new(1, move || drops(link(&store, &Uploads::new(8)), 64 * 1024, Duration::ZERO, 40));
     let fetched = fetch_from_all(&client, &content, &[dying, Peer::serving(2, &nodes[1])]);
-    assert!(matches!(fetched[0], Err(FetchError::Io(_))) && matches!(fetched[1], Ok(Fetched::Kept)), "{fetched:?}");
+    assert!(matches!(fetched[0], Err(FetchError::Io(_))) && matches!(fetched[1], Ok(Fetched::Whole(_))), "{fetched:?}");
     assert!(client.content(id).unwrap() == content);
 }
 
@@ -249,7 +256,7 @@ fn what_is_half_here_goes_on_to_others_while_the_rest_comes() {
         let both = [&silent, &relay].map(|peer| peer.fetch(&two, &places));
         for fetched in join_all(both).await {
             match fetched.unwrap() {
-                Fetched::Kept => return,
+                Fetched::Whole(_) => return,
                 Fetched::Idle { held_bytes } => {
                     assert_eq!(held_bytes, 0);
                 }
@@ -262,7 +269,7 @@ fn what_is_half_here_goes_on_to_others_while_the_rest_comes() {
         assert!(middle.verified_bytes(id) < size, "it is half here");
         loop {
             match relay.fetch(&two, &places).await.unwrap() {
-                Fetched::Kept => return,
+                Fetched::Whole(_) => return,
                 Fetched::Idle { held_bytes } => {
                     let open = || std::future::ready(Ok((relay.link)())).boxed();
                     wait_for_more(&open, id, held_bytes).await;
@@ -272,7 +279,7 @@ fn what_is_half_here_goes_on_to_others_while_the_rest_comes() {
         }
     };
     let (seeded, ()) = block_on(join(seed.fetch(&one, &places), end));
-    assert_eq!(seeded.unwrap(), Fetched::Kept);
+    assert!(matches!(seeded, Ok(Fetched::Whole(_))), "{seeded:?}");
     assert!(last.content(id).unwrap() == content);
     assert_eq!(relay.brought(), size);
 }
@@ -286,7 +293,7 @@ fn a_busy_peer_is_left_and_others_go_on() {
     let busy = Peer::new(1, move || link(&store, &Uploads::new(0)));
     let fetched = fetch_from_all(&client, &content, &[busy, Peer::serving(2, &nodes[1])]);
     assert!(matches!(fetched[0], Err(FetchError::Busy { retry_ms: BUSY_RETRY_MS })), "{fetched:?}");
-    assert!(matches!(fetched[1], Ok(Fetched::Kept)), "{fetched:?}");
+    assert!(matches!(fetched[1], Ok(Fetched::Whole(_))), "{fetched:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Mirrors and their peers: real stores, real streams, no network.
 
+mod editions;
 mod lies;
 mod reading;
 mod serving;

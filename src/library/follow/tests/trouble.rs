@@ -139,26 +139,6 @@ fn what_a_slow_peer_has_is_taken_from_another() {
 }
 
 #[test]
-fn an_edition_that_comes_late_does_not_take_the_place_of_the_new_one() {
-    let (a, b) = (Node::new(1), Node::new(2));
-    let [old, new] = ["1", "2"].map(|text| text.repeat(60_000));
-    let books = library_of(a.folder.path(), &[("page", &*old)]);
-    a.add(&books);
-    let slow = b.follow(Link { is_slow: true, ..Link::to(&a) });
-    until("the slow one sends", || slow.link.blobs.load(Relaxed) > 0);
-    fs::write(books.join("page"), &new).unwrap();
-    a.add(&books);
-    let quick = Link::to(&a);
-    let task = smol::spawn(follow_peer(Arc::clone(&slow.follower), NodeId([9; 32]), quick));
-    until("all of the old one has come", || slow.link.blobs.load(Relaxed) >= old.len() as u64);
-    until("it is done with", || slow.follower.transfers(crate::clock::now()).is_empty());
-    let all = BTreeMap::from([("Books/page".into(), new)]);
-    until("the new one stands there, alone", || b.is_whole("Books", 2) && b.files() == all);
-    drop(task);
-    slow.stop();
-}
-
-#[test]
 fn a_peer_that_says_it_is_busy_is_believed() {
     let (a, b) = (Node::new(1), Node::new(2));
     a.add(&library_of(a.folder.path(), &[("a", "1"), ("film", &*"x".repeat(LARGE))]));

@@ -1,0 +1,49 @@
+//! Files that change while they come, and names that pass from one to the other.
+
+use super::*;
+use crate::{limits::transfer::SMALL_BYTES, store::LibraryPath, transfer::Paused};
+
+#[test]
+fn an_edition_that_comes_late_does_not_take_the_place_of_the_new_one() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let [old, new] = ["1", "2"].map(|text| text.repeat(60_000));
+    let books = library_of(a.folder.path(), &[("page", &*old)]);
+    a.add(&books);
+    let slow = b.follow(Link { is_slow: true, ..Link::to(&a) });
+    until("the slow one sends", || slow.link.blobs.load(Relaxed) > 0);
+    fs::write(books.join("page"), &new).unwrap();
+    a.add(&books);
+    let quick = Link::to(&a);
+    let task = smol::spawn(follow_peer(Arc::clone(&slow.follower), NodeId([9; 32]), quick));
+    until("all of the old one has come", || slow.link.blobs.load(Relaxed) >= old.len() as u64);
+    until("it is done with", || slow.follower.transfers(crate::clock::now()).is_empty());
+    let all = BTreeMap::from([("Books/page".into(), new)]);
+    until("the new one stands there, alone", || b.is_whole("Books", 2) && b.files() == all);
+    drop(task);
+    slow.stop();
+}
+
+#[test]
+fn what_has_come_is_put_in_order_though_its_peer_is_gone() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let [page, film] = [60_000, SMALL_BYTES as usize + 1].map(|len| "1".repeat(len));
+    a.add(&library_of(a.folder.path(), &[("film", &*film), ("page", &*page)]));
+    let link = Link::to(&a);
+    link.uploads.set_paused(Paused { all: true, ..Paused::default() });
+    let following = b.follow(link);
+    until("B knows of it", || b.mirror("Books").is_some());
+    // As if another version were being taken over.
+    let writing = b.library.start_writing();
+    following.link.uploads.set_paused(Paused::default());
+    until("both stand under their names", || b.files().len() == 2);
+    let follower = Arc::clone(&following.follower);
+    following.stop();
+    let is_free = |name: &&str| {
+        let name = LibraryPath::new(&format!("Books/{name}")).unwrap();
+        follower.names.claim(&name, ContentId::of(b"another edition")).is_some()
+    };
+    assert_eq!(["film", "page"].iter().filter(|name| is_free(name)).count(), 0, "others wait for them");
+    drop(writing);
+    until("they are counted", || b.is_whole("Books", 1));
+    until("their names are free", || ["film", "page"].iter().all(is_free));
+}
