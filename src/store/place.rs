@@ -210,6 +210,25 @@ impl Store {
         Ok(Location::new(LIBRARY, to.to_vec(), &from.file.metadata().map_err(at(&path))?))
     }
 
+    /// Whether `library/<to>` is a file of this blob, also where the index does not say so: of one blob it has but so many names.
+    pub fn has_name(&self, id: &ContentId, to: &LibraryPath) -> Result<bool, StoreError> {
+        let Some(record) = self.0.index.record(id)? else { return Ok(false) };
+        let path = to.as_str().as_bytes();
+        if record.locations.iter().any(|it| it.is_at(LIBRARY, path)) {
+            return Ok(true);
+        }
+        let library = self.library();
+        let Ok((folder, name)) = Folder::above(&library, Path::new(to.as_str()), false) else { return Ok(false) };
+        let Ok(file) = folder.file(name) else { return Ok(false) };
+        let metadata = file.metadata().map_err(at(&library.join(to.as_str())))?;
+        if metadata.len() != record.size || record.has_room(&Location::new(LIBRARY, path.to_vec(), &metadata)) {
+            return Ok(false);
+        }
+        // Where a file can have several names, it is read for none of them.
+        let is_same = |it: &Location| it.root == LIBRARY && it.is_same(record.size, &metadata);
+        Ok(record.locations.iter().any(is_same) || holds(&file, id))
+    }
+
     /// Whether `library/<to>` is a file whose own name differs in case: there, case is ignored, and the file is another's.
     pub fn is_taken(&self, to: &LibraryPath) -> bool {
         let library = self.library();

@@ -154,7 +154,7 @@ pub(super) struct Runner<'a, C: Connect> {
     pub(super) go: Option<Go>,
     /// Of what is being fetched.
     priority: Priority,
-    /// Whether this pass kept anything.
+    /// Whether this pass kept anything, or gave what was here a name.
     pub(super) kept: bool,
     /// Whether this pass left something out that the peer may have later.
     pub(super) again: bool,
@@ -209,7 +209,8 @@ impl<C: Connect> Runner<'_, C> {
             let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
             cursor = at;
             let found = found.map_err(|error| not_now("looking for what is missing", &error));
-            let Found { wants, priority, collection, again, twice, full } = found?;
+            let Found { wants, priority, collection, placed, again, twice, full } = found?;
+            self.kept |= placed;
             self.again |= again | full.is_some() | (twice && is_second);
             self.full = full.or(self.full);
             has_twice |= twice;

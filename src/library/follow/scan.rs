@@ -98,6 +98,8 @@ pub(super) struct Found {
     pub priority: Priority,
     /// The collection of the wants.
     pub collection: Option<Summary>,
+    /// Whether something that is here has got a name.
+    pub placed: bool,
     /// Whether something was passed over that is to be looked at again soon.
     pub again: bool,
     /// Whether something was passed over that is among the wants under another name.
@@ -172,7 +174,7 @@ fn scan_collection(
         }
         if let Some(info) = info.filter(|info| info.state == BlobState::Complete) {
             if !notes.is_unwanted(&item.path) {
-                found.again |= !place(follower, summary, &item, &info.paths)?;
+                place(follower, summary, &item, &info.paths, found)?;
             }
         } else if notes.is_unwanted(&item.path) {
         } else if !summary.mine && !policy.has_room(&all, publisher, ahead_bytes + load.bytes + item.size) {
@@ -257,32 +259,35 @@ fn find_room(library: &Library, bytes: u64, cursor: &mut Cursor) -> Result<Optio
     Ok(Some(full))
 }
 
-/// Gives a blob that is here the name that this item has, unless it has it. Whether another is not on its way there.
+/// Gives a blob that is here the name that this item has, unless it has it.
 fn place(
     follower: &Follower,
     summary: &Summary,
     item: &Item,
     paths: &[std::path::PathBuf],
-) -> Result<bool, LibraryError> {
+    found: &mut Found,
+) -> Result<(), LibraryError> {
     let library = &follower.library;
     let root = library.store().library();
-    let ways = [names::file_path(&item.path), names::case_path(&item.path)];
-    let stands = |way: &String| {
-        let path = root.join(&summary.folder).join(way);
-        // Beyond some names of one blob the store does not write them down.
-        paths.contains(&path) || path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == item.size)
-    };
-    if ways.iter().any(stands) {
-        return Ok(true);
+    for way in [names::file_path(&item.path), names::case_path(&item.path)] {
+        let Some(to) = LibraryPath::new(&format!("{}/{way}", summary.folder)) else { continue };
+        if paths.contains(&root.join(to.as_str())) || library.store().has_name(&item.id, &to)? {
+            return Ok(());
+        }
     }
-    let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(true) };
-    let Some(_name) = follower.names.claim(&to, item.id) else { return Ok(false) };
+    let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(()) };
+    // Unless another is on its way there.
+    let Some(_name) = follower.names.claim(&to, item.id) else {
+        found.again = true;
+        return Ok(());
+    };
     make_way(library, summary, [(item, &to)].into_iter())?;
     match library.store().place(&item.id, &to) {
         // Its files are gone: it is marked, and fetched in the next pass.
         Err(StoreError::NotFound(id)) => drop(library.store().verify(&id, &mut |_| ControlFlow::Continue(()))?),
         Err(error) => log::warn!("{}: {error}", item.path),
         Ok(()) => {
+            found.placed = true;
             // It may have waited as an earlier edition that its publisher brought back.
             let waiting = editions::waiting_path(&summary.folder, &item.path, &item.id);
             // Or was only read here.
@@ -292,7 +297,7 @@ fn place(
             library.store().remove(&over.collect::<Vec<_>>())?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Where the file of an item goes. On a file system that ignores case, a file whose name differs in case alone is not

@@ -82,7 +82,20 @@ fn a_blob_has_many_names() {
     let inode = fs::metadata(store.library().join("c/x")).unwrap().ino();
     for at in 0..12 {
         assert_eq!(fs::metadata(store.library().join(format!("d/{at}"))).unwrap().ino(), inode);
+        assert!(store.has_name(&id, &name(at)).unwrap());
     }
+    // A copy is one too, a file of the same size is not, nor is what might be written down and is not.
+    let other = ContentId::of(b"y");
+    store.put_small(vec![small(b"y", "c/y")]).unwrap();
+    fs::write(store.library().join("d/copy"), "x").unwrap();
+    for (id, name, is_one) in [(id, "d/copy", true), (id, "c/y", false), (other, "c/y", true), (other, "d/copy", false)]
+    {
+        assert_eq!(store.has_name(&id, &to(name)).unwrap(), is_one, "{name}");
+    }
+    fs::write(store.library().join("d/copy"), "y").unwrap();
+    assert!(!store.has_name(&other, &to("d/copy")).unwrap() && !store.has_name(&id, &to("gone")).unwrap());
+    remove(&store, &other, &store.library().join("c/y"));
+    fs::remove_file(store.library().join("d/copy")).unwrap();
     assert_eq!(store.info(&id).unwrap().unwrap().paths.len(), crate::limits::store::LOCATIONS);
     assert!(matches!(store.place(&ContentId::of(b"?"), &to("q")), Err(StoreError::NotFound(_))));
     assert!(!remove(&store, &id, &store.library().join("c/x")));

@@ -47,3 +47,18 @@ fn what_has_come_is_put_in_order_though_its_peer_is_gone() {
     until("they are counted", || b.is_whole("Books", 1));
     until("their names are free", || ["film", "page"].iter().all(is_free));
 }
+
+#[test]
+fn files_of_equal_size_change_places() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let books = library_of(a.folder.path(), &[("a", "1"), ("b", "2"), ("c", "3")]);
+    a.add(&books);
+    let following = b.follow(Link::to(&a));
+    until("B has it all", || b.is_whole("Books", 1));
+    folder(a.folder.path(), "Books", &[("a", "2"), ("b", "1"), ("c", "1")]);
+    a.add(&books);
+    let all = [("a", "2"), ("b", "1"), ("c", "1")].map(|(name, text)| (format!("Books/{name}"), text.to_owned()));
+    let all = BTreeMap::from(all);
+    until("each has its own, and nothing else is there", || b.is_whole("Books", 2) && b.files() == all);
+    following.stop();
+}
