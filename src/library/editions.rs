@@ -13,11 +13,17 @@ pub(super) fn waiting_path(folder: &str, path: &str, old: &ContentId) -> Option<
     LibraryPath::new(&format!("{folder}/{}", names::apart_path(path, &old.to_string())))
 }
 
-/// The files that it may have: under its name, and where it waits.
+/// All that the file of an item may be called below the library: its own name, the spare one, and where it waits as an earlier
+/// edition.
+pub(super) fn names_of(folder: &str, path: &str, id: &ContentId) -> impl Iterator<Item = LibraryPath> + use<> {
+    let spare = LibraryPath::new(&format!("{folder}/{}", names::spare_path(path)));
+    [copy_path(folder, path), spare, waiting_path(folder, path, id)].into_iter().flatten()
+}
+
+/// The files that it may have.
 pub(super) fn files_of(library: &Library, folder: &str, old: &Item) -> impl Iterator<Item = (ContentId, PathBuf)> {
     let (root, id) = (library.store().library(), old.id);
-    let names = [copy_path(folder, &old.path), waiting_path(folder, &old.path, &id)];
-    names.into_iter().flatten().map(move |name| (id, root.join(name.as_str())))
+    names_of(folder, &old.path, &id).map(move |name| (id, root.join(name.as_str())))
 }
 
 /// Moves earlier editions from these paths to where they wait, unless they are there. Returns where each is; none if it is at

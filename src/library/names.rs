@@ -2,8 +2,8 @@
 //! never share a file, on any file system.
 //!
 //! The rule is a function of the path alone. A path that needs no change keeps its name; any other gets a piece of its
-//! hash into its last component, so that whatever two paths are changed to, they stay apart. A file system that ignores
-//! case is the caller's to notice: it asks for [`apart_path`].
+//! hash into its last component, so that whatever two paths are changed to, they stay apart. That a name is taken is the
+//! caller's to notice: he asks for [`spare_path`].
 
 use crate::limits;
 
@@ -87,14 +87,16 @@ pub(super) fn file_path(path: &str) -> String {
     if plain { path.to_owned() } else { changed(path, path.as_bytes()) }
 }
 
-/// A file for the same item that is neither [`file_path`] nor one of another `reason`, even where case is ignored.
+/// A file for the same item that is neither [`file_path`] nor one of another `reason`, even where case is ignored. It is in no
+/// folder, so that nothing can be in its way.
 pub(super) fn apart_path(path: &str, reason: &str) -> String {
-    changed(path, &[path.as_bytes(), b"\0", reason.as_bytes()].concat())
+    changed(&path.replace('/', "_"), &[path.as_bytes(), b"\0", reason.as_bytes()].concat())
 }
 
-/// Where a file goes whose name differs from that of another in case alone, where case is ignored.
-pub(super) fn case_path(path: &str) -> String {
-    apart_path(path, "case")
+/// Where a file goes whose name is taken: by one that differs in case alone, where case is ignored, or by a folder, or as there
+/// is a file where its folder would be.
+pub(super) fn spare_path(path: &str) -> String {
+    apart_path(path, "spare")
 }
 
 /// The path made safe, with a hash of `of` in its last component.
@@ -189,6 +191,7 @@ mod tests {
         fn no_name_escapes(path in any::<String>()) {
             check(&file_path(&path))?;
             check(&apart_path(&path, "x"))?;
+            prop_assert!(!apart_path(&path, "x").contains('/'));
         }
 
         #[test]

@@ -8,12 +8,10 @@ use super::{
     editions,
     item::Item,
     manifest::delete,
-    names,
-    publish::{ancestors, copy_path, item_path},
+    publish::{ancestors, item_path},
 };
 use crate::{
     content::{CollectionKey, ContentId},
-    store::LibraryPath,
     wire::Text,
 };
 
@@ -107,9 +105,8 @@ impl Library {
         let mut files = Vec::new();
         for (path, id) in items {
             let Some(info) = self.store.info(id)? else { continue };
-            let apart = LibraryPath::new(&format!("{folder}/{}", names::case_path(path)));
-            let copies = [copy_path(folder, path), apart, editions::waiting_path(folder, path, id)];
-            let mine: Vec<PathBuf> = copies.iter().flatten().map(|copy| library.join(copy.as_str())).collect();
+            let copies = editions::names_of(folder, path, id);
+            let mine: Vec<PathBuf> = copies.map(|copy| library.join(copy.as_str())).collect();
             let owner = ancestors(path).find_map(|at| sources.get_key_value(at));
             let in_place = |file: &PathBuf| {
                 let Some((at, source)) = owner else { return false };

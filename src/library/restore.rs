@@ -2,10 +2,7 @@
 
 use std::{ops::ControlFlow, path::Path, sync::atomic::Ordering};
 
-use super::{
-    Item, Library, LibraryError, Summary, editions,
-    publish::{copy_path, files_of},
-};
+use super::{Item, Library, LibraryError, Summary, editions, publish::files_of};
 use crate::{
     limits::store::SMALL_FILES_PER_SYNC,
     store::{ImportError, Imported, Store},
@@ -63,9 +60,8 @@ impl Restored<'_> {
                 continue;
             }
             let folder = &summary.folder;
-            let names = [copy_path(folder, &item.path), editions::waiting_path(folder, &item.path, &item.id)];
-            for name in names.iter().flatten() {
-                self.look(&root.join(name.as_str()), &item, |store| store.import_library(name))?;
+            for name in editions::names_of(folder, &item.path, &item.id) {
+                self.look(&root.join(name.as_str()), &item, |store| store.import_library(&name))?;
             }
         }
         Ok(())

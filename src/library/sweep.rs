@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Item, Library, LibraryError, editions, names, publish::copy_path, state::Record};
+use super::{Item, Library, LibraryError, editions, publish::copy_path, state::Record};
 use crate::{
     content::{CollectionKey, ContentId},
     store::StoreError,
@@ -188,12 +188,14 @@ impl Library {
                 continue;
             }
             let folder = &marked.folder;
-            let apart = format!("{folder}/{}", names::case_path(&item.path));
-            for name in copy_path(folder, &item.path).iter().map(|path| path.as_str()).chain([&*apart]) {
-                marked.files.insert(marked.hasher.hash_one((item.id, Path::new(name))));
-            }
-            if let Some(waiting) = editions::waiting_path(folder, &item.path, &item.id) {
-                marked.waiting.insert(marked.hasher.hash_one((item.id, Path::new(waiting.as_str()))));
+            let waiting = editions::waiting_path(folder, &item.path, &item.id);
+            for name in editions::names_of(folder, &item.path, &item.id) {
+                let file = marked.hasher.hash_one((item.id, Path::new(name.as_str())));
+                if Some(name) == waiting {
+                    marked.waiting.insert(file)
+                } else {
+                    marked.files.insert(file)
+                };
             }
             marked.ids.insert(item.id);
         }

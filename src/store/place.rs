@@ -229,12 +229,16 @@ impl Store {
         Ok(record.locations.iter().any(is_same) || holds(&file, id))
     }
 
-    /// Whether `library/<to>` is a file whose own name differs in case: there, case is ignored, and the file is another's.
+    /// Whether no file can have the name `library/<to>`: a folder has it, or there is a file where its folder would be, or the
+    /// name of the file that is there differs in case. Case is ignored there then, and the file is another's.
     pub fn is_taken(&self, to: &LibraryPath) -> bool {
         let library = self.library();
-        // Mostly there is nothing.
-        if library.join(to.as_str()).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            return false;
+        match library.join(to.as_str()).symlink_metadata() {
+            // Mostly there is nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return true,
+            Ok(metadata) if metadata.is_dir() => return true,
+            _ => {}
         }
         let Ok((folder, name)) = Folder::above(&library, Path::new(to.as_str()), false) else { return false };
         folder.file(name).is_ok() && folder.lists(name).is_ok_and(|lists| !lists)

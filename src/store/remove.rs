@@ -101,10 +101,13 @@ impl Store {
     ) -> Result<Option<PathBuf>, StoreError> {
         let _naming = self.naming();
         let library = self.library();
-        let (folder, name) = match Folder::above(&library, Path::new(OsStr::from_bytes(relative)), false) {
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
+        let relative = Path::new(OsStr::from_bytes(relative));
+        // Its folder may be gone, and a file may have the name of that by now.
+        let is_none = |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        if library.join(relative).symlink_metadata().is_err_and(is_none) {
+            return Ok(None);
+        }
+        let (folder, name) = Folder::above(&library, relative, false)?;
         let path = folder.path().join(name);
         let file = match folder.file(name) {
             Err(error) if is_no_file(&error) => return Ok(None),

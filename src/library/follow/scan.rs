@@ -269,7 +269,7 @@ fn place(
 ) -> Result<(), LibraryError> {
     let library = &follower.library;
     let root = library.store().library();
-    for way in [names::file_path(&item.path), names::case_path(&item.path)] {
+    for way in [names::file_path(&item.path), names::spare_path(&item.path)] {
         let Some(to) = LibraryPath::new(&format!("{}/{way}", summary.folder)) else { continue };
         if paths.contains(&root.join(to.as_str())) || library.store().has_name(&item.id, &to)? {
             return Ok(());
@@ -300,14 +300,14 @@ fn place(
     Ok(())
 }
 
-/// Where the file of an item goes. On a file system that ignores case, a file whose name differs in case alone is not
-/// ours to set aside.
+/// Where the file of an item goes. What has its name may be what another item lists, as a file whose name differs in case alone
+/// does where case is ignored: it is not ours to set aside.
 fn free_path(library: &Library, folder: &str, path: &str) -> Option<LibraryPath> {
     let plain = LibraryPath::new(&format!("{folder}/{}", names::file_path(path)))?;
     if !library.store().is_taken(&plain) {
         return Some(plain);
     }
-    LibraryPath::new(&format!("{folder}/{}", names::case_path(path)))
+    LibraryPath::new(&format!("{folder}/{}", names::spare_path(path)))
 }
 
 /// Moves earlier editions that have the names of these items out of the way: they are ours, not a reader's. They stay

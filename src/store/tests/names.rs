@@ -138,6 +138,12 @@ fn removing_takes_library_files_and_leaves_what_is_others() {
     fs::write(store.library().join("c/book"), "my notes").unwrap();
     assert!(remove(&store, &ContentId::of(b"book"), &store.library().join("c/book")));
     assert_eq!(fs::read(store.library().join("c/book")).unwrap(), b"my notes");
+    // So does what has its folder's name.
+    store.put_small(vec![small(b"page", "d/page")]).unwrap();
+    fs::remove_dir_all(store.library().join("d")).unwrap();
+    fs::write(store.library().join("d"), "my file").unwrap();
+    assert!(remove(&store, &ContentId::of(b"page"), &store.library().join("d/page")));
+    assert!(store.info(&ContentId::of(b"page")).unwrap().is_none() && store.library().join("d").is_file());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Files that change while they come, and names that pass from one to the other.
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::{limits::transfer::SMALL_BYTES, store::LibraryPath, transfer::Paused};
+use crate::{library::names, limits::transfer::SMALL_BYTES, store::LibraryPath, transfer::Paused};
 
 #[test]
 fn an_edition_that_comes_late_does_not_take_the_place_of_the_new_one() {
@@ -61,4 +63,61 @@ fn files_of_equal_size_change_places() {
     let all = BTreeMap::from(all);
     until("each has its own, and nothing else is there", || b.is_whole("Books", 2) && b.files() == all);
     following.stop();
+}
+
+#[test]
+fn a_file_becomes_a_folder_and_a_folder_a_file() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let folder = a.folder.path().join("Books");
+    let following = b.follow(Link::to(&a));
+    let root = b.library.store().library().join("Books");
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
+    for (version, files) in
+        [[("a", "1"), ("b/x", "2"), ("c", "")], [("a/x", "3"), ("b", "4"), ("c", "")]].iter().enumerate()
+    {
+        let _ = fs::remove_dir_all(&folder);
+        a.add(&library_of(a.folder.path(), files));
+        until("B has it all", || b.is_whole("Books", version as u64 + 1));
+    }
+    until("what has no place gets another", || ["a/x", "b"].map(|path| read(&names::spare_path(path))) == ["3", "4"]);
+    assert_eq!(["a", "b/x"].map(read), ["1", "2"], "what was withdrawn stays as long as there is room");
+    following.stop();
+}
+
+/// What is in a library: names, and which content each has.
+type Books = BTreeMap<&'static str, usize>;
+
+fn books() -> impl Strategy<Value = Books> {
+    let names = proptest::sample::subsequence(vec!["A", "a", "a/x", "a/y", "b", "b/x", "c"], 1..=5);
+    (names, proptest::collection::vec(0..5_usize, 5)).prop_map(|(names, contents)| {
+        let all: Books = names.into_iter().zip(contents).collect();
+        // A name is that of a file or of a folder.
+        let is_folder = |name: &str| all.keys().any(|other| other.starts_with(&format!("{name}/")));
+        all.iter().filter(|(name, _)| !is_folder(name)).map(|(name, content)| (*name, *content)).collect()
+    })
+}
+
+proptest! {
+    // One that fails waits for long each time: what it was is told as it is.
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_any_versions_each_name_has_its_content(versions in proptest::collection::vec(books(), 1..6)) {
+        let contents = ["1", "2", "3", &*"4".repeat(LARGE), &*"5".repeat(LARGE)];
+        let (a, b) = (Node::new(1), Node::new(2));
+        let folder = a.folder.path().join("Books");
+        let following = b.follow(Link::to(&a));
+        for books in versions {
+            let _ = fs::remove_dir_all(&folder);
+            let files: Vec<_> = books.iter().map(|(name, content)| (*name, contents[*content])).collect();
+            let version = a.add(&library_of(a.folder.path(), &files)).collection.version;
+            let root = b.library.store().library().join("Books");
+            let is_there = |(path, content): &(&str, &str)| {
+                let names = [(*path).to_owned(), names::spare_path(path)];
+                names.iter().any(|name| fs::read_to_string(root.join(name)).is_ok_and(|text| text == *content))
+            };
+            until(&format!("B has {books:?}"), || b.is_whole("Books", version) && files.iter().all(is_there));
+        }
+        following.stop();
+    }
 }
