@@ -35,7 +35,7 @@ fn real_files(folder: &Path) {
     let books = folder.join("Files");
     let copied = copy_real_files(Path::new("/usr"), &books, 20_000);
     let lan = Lan::new(2);
-    let ours = mirrored::mirror(&lan, folder, &books, copied, 1);
+    let ours = mirrored::mirror(&lan, folder, &books, copied);
     ours.report("20,000 small files of /usr", &mirrored::ORDINARY);
 }
 
@@ -50,7 +50,7 @@ fn many_files(folder: &Path) {
         fastrand::Rng::with_seed(number).fill(&mut bytes);
         fs::write(shelf.join(format!("{number}.html")), bytes).unwrap();
     }
-    let ours = mirrored::mirror(&Lan::new(2), folder, &books, items, 1);
+    let ours = mirrored::mirror(&Lan::new(2), folder, &books, items);
     row(&format!("{items} items: peak memory, sender / receiver"), mib(ours.peak_kib), "≤ 28.6 MiB (30 MB) for 50,000");
     row(&format!("{items} items: idle afterwards"), mib(ours.idle_kib), "≤ 28.6 MiB (30 MB) for 50,000");
     hold(items > 50_000 || ours.peak_kib.iter().all(|kib| *kib * 1024 <= 30_000_000), "the memory of 50,000 items");

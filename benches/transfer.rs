@@ -18,8 +18,8 @@ mod support;
 use std::{env, fs, mem, path::Path, thread, time::Duration};
 
 use allibrary::clock::now;
-use mirrored::{Bounds, Mirrored, ORDINARY, mirror};
-use others::{ROUNDS, Took, quinn_raw, rsync};
+use mirrored::{Bounds, Mirrored, ORDINARY, Took, mirror_against};
+use others::{quinn_raw, rsync};
 use shared::{Machine, aim, hold, noise, row};
 use support::{
     netns::Lan,
@@ -55,12 +55,11 @@ fn large_file(folder: &Path) {
     let film = books.join("film.webm");
     noise(&film, 1024 * MIB);
     let lan = Lan::new(2);
-    let raw = Took::best(|_| quinn_raw(&lan, &film, &folder.join("copy")));
-    let ours = mirror(&lan, folder, &books, 1, ROUNDS);
+    let (ours, raw) = mirror_against(&lan, folder, &books, 1, |_| quinn_raw(&lan, &film, &folder.join("copy")));
     let what = "1 GiB, one file, from start to last byte, against raw quinn + BLAKE3 + sync";
-    ratio(what, ours.elapsed, raw.elapsed, 1.0);
-    ratio("1 GiB: CPU of both sides, against the same", ours.cpu, raw.cpu, 1.1);
-    row("1 GiB: CPU of both sides", format!("{:.1} s", ours.cpu.as_secs_f64()), "–");
+    ratio(what, ours.took.elapsed, raw.elapsed, 1.0);
+    ratio("1 GiB: CPU of both sides, against the same", ours.took.cpu, raw.cpu, 1.1);
+    row("1 GiB: CPU of both sides", format!("{:.1} s", ours.took.cpu.as_secs_f64()), "–");
     ours.report("1 GiB", &ORDINARY);
 }
 
@@ -73,9 +72,9 @@ fn small_files(folder: &Path) {
         fs::write(books.join(format!("{number}.bin")), bytes).unwrap();
     }
     let lan = Lan::new(2);
-    let theirs = Took::best(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}"))));
-    let ours = mirror(&lan, folder, &books, 5000, ROUNDS);
-    ratio("5,000 × 20 KiB, from start to last byte, against rsync", ours.elapsed, theirs.elapsed, 1.5);
+    let rsync = |round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}")));
+    let (ours, theirs) = mirror_against(&lan, folder, &books, 5000, rsync);
+    ratio("5,000 × 20 KiB, from start to last byte, against rsync", ours.took.elapsed, theirs.elapsed, 1.5);
     seconds("5,000 × 20 KiB", &ours, theirs);
     ours.report("5,000 × 20 KiB", &ORDINARY);
 }
@@ -95,10 +94,10 @@ fn documents(folder: &Path) {
         fs::write(shelf.join(format!("{number}.pdf")), bytes).unwrap();
     }
     let lan = Lan::new(2);
-    let theirs = Took::best(|round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}"))));
-    let ours = mirror(&lan, folder, &books, FILES, ROUNDS);
+    let rsync = |round| rsync(&lan, folder, &books, &folder.join(format!("copy{round}")));
+    let (ours, theirs) = mirror_against(&lan, folder, &books, FILES, rsync);
     let what = format!("47,000 documents, {:.1} GB", total as f64 / 1e9);
-    ratio(&format!("{what}, from start to last byte, against rsync"), ours.elapsed, theirs.elapsed, 2.0);
+    ratio(&format!("{what}, from start to last byte, against rsync"), ours.took.elapsed, theirs.elapsed, 2.0);
     seconds(&what, &ours, theirs);
     // 40 MB; afterwards as with 50,000 pages.
     ours.report(&what, &Bounds { peak_kib: 40_000_000 / 1024, idle_kib: 30_000_000 / 1024 });
@@ -112,8 +111,8 @@ fn ratio(what: &str, ours: Duration, theirs: Duration, bound: f64) {
 /// What the ratio is made of, and what a slow disk has no part in.
 fn seconds(what: &str, ours: &Mirrored, theirs: Took) {
     let both = |ours: Duration, theirs: Duration| format!("{:.1} / {:.1} s", ours.as_secs_f64(), theirs.as_secs_f64());
-    row(&format!("{what}: time, ours / rsync's"), both(ours.elapsed, theirs.elapsed), "–");
-    row(&format!("{what}: CPU of both sides, ours / rsync's"), both(ours.cpu, theirs.cpu), "–");
+    row(&format!("{what}: time, ours / rsync's"), both(ours.took.elapsed, theirs.elapsed), "–");
+    row(&format!("{what}: CPU of both sides, ours / rsync's"), both(ours.took.cpu, theirs.cpu), "–");
 }
 
 /// One way.

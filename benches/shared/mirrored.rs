@@ -23,12 +23,28 @@ pub struct Bounds {
 /// For large files, and a few thousand small ones.
 pub const ORDINARY: Bounds = Bounds { peak_kib: 24_000_000 / 1024, idle_kib: 16 * 1024 };
 
-/// How long it took, and at which cost; of two values the first is the sender's.
-pub struct Mirrored {
-    /// From the start of the receiver to its last file.
+/// What a transfer took.
+#[derive(Clone, Copy)]
+pub struct Took {
     pub elapsed: Duration,
     /// Of both sides.
     pub cpu: Duration,
+}
+
+/// How often each is measured: the first ones touch the memory and the disk.
+pub const ROUNDS: usize = 3;
+
+impl Took {
+    /// The best of two rounds.
+    pub fn best(self, other: Self) -> Self {
+        Self { elapsed: self.elapsed.min(other.elapsed), cpu: self.cpu.min(other.cpu) }
+    }
+}
+
+/// What it cost; of two values the first is the sender's.
+pub struct Mirrored {
+    /// From the start of the receiver to its last file.
+    pub took: Took,
     pub peak_kib: [u64; 2],
     pub idle_kib: [u64; 2],
     idle_cpu: [f64; 2],
@@ -39,42 +55,74 @@ pub struct Mirrored {
 /// How long an idle node is watched.
 const WINDOW: Duration = Duration::from_secs(20);
 
-/// Mirrors a folder with so many different files. Time and CPU are the best of so many rounds, as those of others are; memory and
-/// idling are of the first, since whoever was there before is looked for, and remembered.
-pub fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64, rounds: usize) -> Mirrored {
-    let place = |host: usize, name: &str| {
+/// A folder that is mirrored from the first host to the second.
+struct Mirroring<'a> {
+    lan: &'a Lan,
+    folder: &'a Path,
+    publisher: Node<'a>,
+    blobs: u64,
+}
+
+/// Mirrors a folder with so many different files, once.
+pub fn mirror(lan: &Lan, folder: &Path, books: &Path, blobs: u64) -> Mirrored {
+    Mirroring::begin(lan, folder, books, blobs).watched()
+}
+
+/// The same, and what others need for it. Time and CPU are the best of several rounds of each, in turns, since a machine is not
+/// as fast at all times; memory and idling are of the first, since whoever was there before is looked for, and remembered.
+pub fn mirror_against(
+    lan: &Lan,
+    folder: &Path,
+    books: &Path,
+    blobs: u64,
+    mut others: impl FnMut(usize) -> Took,
+) -> (Mirrored, Took) {
+    let mirroring = Mirroring::begin(lan, folder, books, blobs);
+    let mut theirs = others(0);
+    let mut ours = mirroring.watched();
+    for number in 1..ROUNDS {
+        theirs = theirs.best(others(number));
+        ours.took = ours.took.best(mirroring.round(number).1);
+    }
+    (ours, theirs)
+}
+
+impl<'a> Mirroring<'a> {
+    fn begin(lan: &'a Lan, folder: &'a Path, books: &Path, blobs: u64) -> Self {
+        let place = Self::place(lan, folder, 0, "publisher");
+        place.ok(&["add", books.to_str().unwrap()]);
+        Self { lan, folder, publisher: place.start(&[]), blobs }
+    }
+
+    fn place(lan: &'a Lan, folder: &Path, host: usize, name: &str) -> Place<'a> {
         let place = Place::on(&lan.hosts[host], folder.join(name));
         place.with("ALLIBRARY_MIRROR_MAX_ITEMS_PER_PUBLISHER", "1000000")
-    };
-    // What the system has yet to write of the books would count for whoever reads them.
-    rustix::fs::sync();
-    let publisher = place(0, "publisher");
-    publisher.ok(&["add", books.to_str().unwrap()]);
-    let publisher = publisher.start(&[]);
-    let round = |number: usize| {
-        let before = cpu_time(publisher.pid());
+    }
+
+    fn round(&self, number: usize) -> (Node<'a>, Took) {
+        // What the system has yet to write would count for whoever syncs.
+        rustix::fs::sync();
+        let before = cpu_time(self.publisher.pid());
         let begin = now();
-        let mut mirror = place(1, &format!("mirror{number}")).start(&["--mirror"]);
+        let mut mirror = Self::place(self.lan, self.folder, 1, &format!("mirror{number}")).start(&["--mirror"]);
         // However many there are, the next ones must come soon.
-        (1..=blobs.div_ceil(1000)).for_each(|step| mirror.wait_for_blobs(blobs.min(1000 * step)));
+        (1..=self.blobs.div_ceil(1000)).for_each(|step| mirror.wait_for_blobs(self.blobs.min(1000 * step)));
         let elapsed = begin.elapsed();
         mirror.wait_for_idle();
-        let cpu = cpu_time(publisher.pid()) - before + cpu_time(mirror.pid());
-        (mirror, elapsed, cpu)
-    };
-    let (mirror, elapsed, cpu) = round(0);
-    let mut mirrored = Mirrored::watch([&publisher, &mirror], elapsed, cpu);
-    drop(mirror);
-    for number in 1..rounds {
-        let (_mirror, elapsed, cpu) = round(number);
-        (mirrored.elapsed, mirrored.cpu) = (mirrored.elapsed.min(elapsed), mirrored.cpu.min(cpu));
+        let cpu = cpu_time(self.publisher.pid()) - before + cpu_time(mirror.pid());
+        (mirror, Took { elapsed, cpu })
     }
-    mirrored
+
+    /// The first round, and what both sides do afterwards.
+    fn watched(&self) -> Mirrored {
+        let (mirror, took) = self.round(0);
+        Mirrored::watch([&self.publisher, &mirror], took)
+    }
 }
 
 impl Mirrored {
     /// Watches both sides once it is done.
-    fn watch(both: [&Node; 2], elapsed: Duration, cpu: Duration) -> Self {
+    fn watch(both: [&Node; 2], took: Took) -> Self {
         let peak_kib = both.map(|node| node.memory_kib("VmHWM"));
         // What is done once after a transfer (counting, giving memory back) is over by then.
         std::thread::sleep(Duration::from_secs(25));
@@ -82,8 +130,7 @@ impl Mirrored {
         std::thread::sleep(WINDOW);
         let after = both.map(|node| (cpu_time(node.pid()), written_bytes(node)));
         Self {
-            elapsed,
-            cpu,
+            took,
             peak_kib,
             idle_kib: both.map(|node| node.memory_kib("VmRSS")),
             idle_cpu: [0, 1].map(|at| 100.0 * (after[at].0 - before[at].0).as_secs_f64() / WINDOW.as_secs_f64()),

@@ -11,29 +11,10 @@ use std::{
 use allibrary::clock::now;
 
 use crate::{
+    mirrored::Took,
     shared::cpu_of_children,
     support::netns::{Lan, Process},
 };
-
-/// What it took.
-#[derive(Clone, Copy)]
-pub struct Took {
-    pub elapsed: Duration,
-    /// Of both sides.
-    pub cpu: Duration,
-}
-
-/// How often each is measured.
-pub const ROUNDS: usize = 3;
-
-impl Took {
-    /// The best of [`ROUNDS`], of which the first ones touch the memory and the disk.
-    pub fn best(round: impl FnMut(usize) -> Self) -> Self {
-        let best =
-            |one: Self, other: Self| Self { elapsed: one.elapsed.min(other.elapsed), cpu: one.cpu.min(other.cpu) };
-        (0..ROUNDS).map(round).reduce(best).expect("there are rounds")
-    }
-}
 
 /// Stock quinn on tokio, one stream, BLAKE3 at the receiver, one sync at the end.
 pub fn quinn_raw(lan: &Lan, file: &Path, copy: &Path) -> Took {
