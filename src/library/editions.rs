@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Item, Library, LibraryError, names, publish::copy_path};
+use super::{Item, Library, LibraryError, names};
 use crate::{
     content::ContentId,
     store::{BlobState, Fault, LibraryPath, StoreError},
@@ -13,17 +13,27 @@ pub(super) fn waiting_path(folder: &str, path: &str, old: &ContentId) -> Option<
     LibraryPath::new(&format!("{folder}/{}", names::apart_path(path, &old.to_string())))
 }
 
-/// All that the file of an item may be called below the library: its own name, the spare one, and where it waits as an earlier
-/// edition.
-pub(super) fn names_of(folder: &str, path: &str, id: &ContentId) -> impl Iterator<Item = LibraryPath> + use<> {
-    let spare = LibraryPath::new(&format!("{folder}/{}", names::spare_path(path)));
-    [copy_path(folder, path), spare, waiting_path(folder, path, id)].into_iter().flatten()
+/// What the file of an item may be called below the library: its own name, or the spare one where that is taken.
+pub(super) fn own_names(folder: &str, path: &str) -> impl Iterator<Item = LibraryPath> {
+    let names = [names::file_path, names::spare_path].into_iter();
+    names.filter_map(move |name| LibraryPath::new(&format!("{folder}/{}", name(path))))
+}
+
+/// The first of them that can be had. What has its name may be what another item lists, as a file whose name differs in case
+/// alone does where case is ignored: it is not ours to set aside.
+pub(super) fn free_name(library: &Library, folder: &str, path: &str) -> Option<LibraryPath> {
+    own_names(folder, path).find(|name| !library.store().is_taken(name))
+}
+
+/// All of them, and where it waits as an earlier edition.
+pub(super) fn names_of(folder: &str, path: &str, id: &ContentId) -> impl Iterator<Item = LibraryPath> {
+    own_names(folder, path).chain(waiting_path(folder, path, id))
 }
 
 /// The files that it may have.
 pub(super) fn files_of(library: &Library, folder: &str, old: &Item) -> impl Iterator<Item = (ContentId, PathBuf)> {
     let (root, id) = (library.store().library(), old.id);
-    names_of(folder, &old.path, &id).map(move |name| (id, root.join(name.as_str())))
+    names_of(folder, &old.path, &old.id).map(move |name| (id, root.join(name.as_str())))
 }
 
 /// Moves earlier editions from these paths to where they wait, unless they are there. Returns where each is; none if it is at

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Item, Library, LibraryError, editions, publish::copy_path, state::Record};
+use super::{Item, Library, LibraryError, editions, state::Record};
 use crate::{
     content::{CollectionKey, ContentId},
     store::StoreError,
@@ -160,7 +160,7 @@ impl Library {
                 let name = editions::waiting_path(&collection.folder, &item.path, &item.id);
                 let file = name.map(|name| (item.id, library.join(name.as_str())));
                 let Some(file) = file.filter(|file| offered && waiting.contains(file)) else { continue };
-                let Some(to) = copy_path(&collection.folder, &item.path) else { continue };
+                let Some(to) = editions::free_name(self, &collection.folder, &item.path) else { continue };
                 match self.store.place(&item.id, &to) {
                     Ok(()) => self.store.remove(&[file])?,
                     Err(error) => log::warn!("{}: {error}", item.path),
@@ -188,14 +188,11 @@ impl Library {
                 continue;
             }
             let folder = &marked.folder;
-            let waiting = editions::waiting_path(folder, &item.path, &item.id);
-            for name in editions::names_of(folder, &item.path, &item.id) {
-                let file = marked.hasher.hash_one((item.id, Path::new(name.as_str())));
-                if Some(name) == waiting {
-                    marked.waiting.insert(file)
-                } else {
-                    marked.files.insert(file)
-                };
+            for name in editions::own_names(folder, &item.path) {
+                marked.files.insert(marked.hasher.hash_one((item.id, Path::new(name.as_str()))));
+            }
+            if let Some(waiting) = editions::waiting_path(folder, &item.path, &item.id) {
+                marked.waiting.insert(marked.hasher.hash_one((item.id, Path::new(waiting.as_str()))));
             }
             marked.ids.insert(item.id);
         }

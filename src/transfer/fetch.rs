@@ -61,7 +61,8 @@ impl fmt::Debug for Whole {
     }
 }
 
-/// Fetches what is missing of a blob from one peer, beside all others that do the same. The second value says whether the stream can be used for the next fetch; after errors see [`FetchError`].
+/// Fetches what is missing of a blob from one peer, beside all others that do the same. The second value says whether the stream
+/// can be used for the next fetch; after errors see [`FetchError`].
 ///
 /// `progress` hears how many bytes this peer has brought since it heard last, and how many are here: at once, and then after each
 /// step. Cancelling (dropping the future) loses at most what was on its way; the stream is to be dropped then.

@@ -13,7 +13,6 @@ use crate::{
     library::{
         Item, Library, LibraryError, ManifestError, Summary, editions,
         manifest::{Items, Manifest},
-        names,
     },
     status::NoticeLevel,
     store::{BlobState, Fault, LibraryPath, StoreError},
@@ -190,7 +189,7 @@ fn scan_collection(
             // Others may be smaller.
             found.full = Some(full);
         } else if let Some(hold) = hold(follower, lane, &item) {
-            let Some(to) = free_path(library, &summary.folder, &item.path) else { continue };
+            let Some(to) = editions::free_name(library, &summary.folder, &item.path) else { continue };
             let Some(name) = follower.names.claim(&to, item.id) else {
                 found.again = true;
                 continue;
@@ -269,13 +268,12 @@ fn place(
 ) -> Result<(), LibraryError> {
     let library = &follower.library;
     let root = library.store().library();
-    for way in [names::file_path(&item.path), names::spare_path(&item.path)] {
-        let Some(to) = LibraryPath::new(&format!("{}/{way}", summary.folder)) else { continue };
+    for to in editions::own_names(&summary.folder, &item.path) {
         if paths.contains(&root.join(to.as_str())) || library.store().has_name(&item.id, &to)? {
             return Ok(());
         }
     }
-    let Some(to) = free_path(library, &summary.folder, &item.path) else { return Ok(()) };
+    let Some(to) = editions::free_name(library, &summary.folder, &item.path) else { return Ok(()) };
     // Unless another is on its way there.
     let Some(_name) = follower.names.claim(&to, item.id) else {
         found.again = true;
@@ -298,16 +296,6 @@ fn place(
         }
     }
     Ok(())
-}
-
-/// Where the file of an item goes. What has its name may be what another item lists, as a file whose name differs in case alone
-/// does where case is ignored: it is not ours to set aside.
-fn free_path(library: &Library, folder: &str, path: &str) -> Option<LibraryPath> {
-    let plain = LibraryPath::new(&format!("{folder}/{}", names::file_path(path)))?;
-    if !library.store().is_taken(&plain) {
-        return Some(plain);
-    }
-    LibraryPath::new(&format!("{folder}/{}", names::spare_path(path)))
 }
 
 /// Moves earlier editions that have the names of these items out of the way: they are ours, not a reader's. They stay

@@ -302,6 +302,6 @@ impl<'a> Adder<'a> {
 }
 
 /// Where a copy of an item's file stands.
-pub(in crate::library) fn copy_path(folder: &str, item: &str) -> Option<LibraryPath> {
+fn copy_path(folder: &str, item: &str) -> Option<LibraryPath> {
     LibraryPath::new(&format!("{folder}/{}", names::file_path(item)))
 }

@@ -5,7 +5,6 @@ mod seen;
 mod sources;
 mod walk;
 
-pub(super) use adder::copy_path;
 pub(super) use seen::{Owned, ancestors};
 pub(super) use walk::item_path;
 
