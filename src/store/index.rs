@@ -6,7 +6,7 @@
 //! | `F` | stands as long as the index took the place of a lost one and was not filled again |
 //! | `R`, number u32 BE | an absolute folder that in-place files are below |
 //! | `C` | postcard [`Count`], written with every change of the pages: one that does not fit them shows that some were lost |
-//! | `B`, first 12 bits of the id as u16 BE, slot | a page: postcard `Vec<Record>`, sorted by id |
+//! | `B`, first 12 bits of the id as u16 BE, slot | a page of records, see [`page`] |
 //! | `G` | number of the batch that wrote it, u64 LE |
 //! | `D`, `N`, key | a file that is being removed, or named: see `remove` |
 //! | `T`, key | in schema 1 alone: a value of another part, see `legacy` |
@@ -17,6 +17,8 @@
 //! `flush()` of sled 0.34 does not survive a power cut on Linux. What does: one writer, batches of at most
 //! [`BATCH_RECORDS`] and [`BATCH_BYTES`], values of at most [`VALUE_BYTES`], `flush()`, then `sync_data()` on a descriptor
 //! of our own of sled's file `db`. Only then is a write acknowledged.
+
+pub(super) mod page;
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +52,6 @@ pub(super) const SCHEMA: u32 = 2;
 /// Held what the library now keeps in files: see [`super::legacy`].
 const SCHEMA_1: u32 = 1;
 
-pub(super) type Page = Vec<Record>;
 /// Encoded pages that are to be written together.
 type Pending = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -197,9 +198,8 @@ impl Index {
         // Looked up one by one: to go through a range, sled copies all that is next to it.
         for slot in 0..=u8::MAX {
             let Some(page) = self.db.get(&slot_key(id, slot))? else { return Ok((None, slot.into())) };
-            let mut page: Page = decode(&page)?;
-            if let Ok(at) = page.binary_search_by(|record| record.id.cmp(id)) {
-                return Ok((Some(page.swap_remove(at)), usize::from(slot) + 1));
+            if let Some(record) = page::record(&page, &page::find(&page, id)?)? {
+                return Ok((Some(record), usize::from(slot) + 1));
             }
         }
         Ok((None, usize::from(u8::MAX) + 1))
@@ -208,7 +208,8 @@ impl Index {
     /// Calls `f` with every record whose first 12 bits are not below those of `from`, by ascending prefix of their ids, until
     /// it returns false.
     pub(super) fn for_each_record(&self, from: ContentId, f: &mut dyn FnMut(Record) -> bool) -> Result<(), StoreError> {
-        self.db.scan_range(&bucket(&from), b"C", &mut |_, page| Ok(decode::<Page>(page)?.into_iter().all(&mut *f)))
+        let mut visit = |page: &[u8]| Ok(decode::<Vec<Record>>(page)?.into_iter().all(&mut *f));
+        self.db.scan_range(&bucket(&from), b"C", &mut |_, page| visit(page))
     }
 
     /// Changes the records of these ids: `f` gets what is there, and returns what shall be there. Durable when it returns.
@@ -239,42 +240,41 @@ impl Index {
         id: &ContentId,
         f: &mut dyn FnMut(&ContentId, Option<Record>) -> Option<Record>,
     ) -> Result<(), StoreError> {
-        let mut pages: Vec<Page> = Vec::new();
+        let (mut pages, mut place, mut old) = (Vec::new(), None, None);
         for slot in 0..=u8::MAX {
             let key = slot_key(id, slot);
-            match pending.get(&key) {
-                Some(value) => pages.push(decode(value)?),
+            let page = match pending.get(&key) {
+                Some(page) => page.clone(),
                 None => match self.db.get(&key)? {
-                    Some(value) => pages.push(decode(&value)?),
+                    Some(page) => page.to_vec(),
                     None => break,
                 },
+            };
+            let at = page::find(&page, id)?;
+            if let Some(record) = page::record(&page, &at)? {
+                (place, old) = (Some((usize::from(slot), at)), Some(record));
             }
+            pages.push(page);
         }
-        let place = pages
-            .iter()
-            .enumerate()
-            .find_map(|(slot, page)| page.binary_search_by(|record| record.id.cmp(id)).ok().map(|at| (slot, at)));
-        let old = place.map(|(slot, at)| pages[slot].remove(at));
         let new = f(id, old.clone());
         if new == old {
             return Ok(());
         }
-        if let (Some(old), Some((slot, _))) = (&old, place) {
-            count.take(old);
-            pending.insert(slot_key(id, slot as u8), encode(&pages[slot]));
+        old.iter().for_each(|old| count.take(old));
+        let slot_then = place.as_ref().map(|(slot, _)| *slot);
+        if let Some((slot, at)) = place {
+            pages[slot] = page::replace(&pages[slot], at, &[])?;
+            pending.insert(slot_key(id, slot as u8), pages[slot].clone());
         }
         let Some(new) = new else { return Ok(()) };
         count.add(&new);
-        let bytes = encode(&new).len();
+        let bytes = encode(&new);
         // Back where it was if it still fits, else where there is room, else in a slot of its own.
-        let slots = place.map(|(slot, _)| slot).into_iter().chain(0..pages.len());
-        let slot =
-            slots.into_iter().find(|&slot| encode(&pages[slot]).len() + bytes < VALUE_BYTES).unwrap_or(pages.len());
+        let mut slots = slot_then.into_iter().chain(0..pages.len());
+        let slot = slots.find(|&slot| pages[slot].len() + bytes.len() < VALUE_BYTES).unwrap_or(pages.len());
         let slot_byte = u8::try_from(slot).map_err(|_| StoreError::TooLarge { bytes: slot, max: u8::MAX.into() })?;
-        pages.resize(pages.len().max(slot + 1), Page::new());
-        let page = &mut pages[slot];
-        page.insert(page.partition_point(|record| record.id < new.id), new);
-        pending.insert(slot_key(id, slot_byte), encode(page));
+        let page = pages.get(slot).map_or(page::EMPTY, Vec::as_slice);
+        pending.insert(slot_key(id, slot_byte), page::replace(page, page::find(page, id)?, &bytes)?);
         Ok(())
     }
 
