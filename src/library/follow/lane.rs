@@ -8,14 +8,14 @@ use std::{
 };
 
 use futures::FutureExt;
-use smol::channel::Receiver;
+use smol::{Task, channel::Receiver};
 
 use super::{
     Connect, FollowEnd, Follower, Peer,
     load::Lane,
     progress::Handle,
     scan::{Cursor, Found, Full, Want, make_way, scan, settle},
-    small::Go,
+    small::{Go, Next},
 };
 use crate::{
     clock,
@@ -54,7 +54,9 @@ pub(super) async fn run<C: Connect>(
         peer,
         lane,
         stream: None,
+        cursor: Cursor::default(),
         go: None,
+        next: None,
         priority: Priority::Normal,
         kept: false,
         again: false,
@@ -77,7 +79,7 @@ pub(super) async fn run<C: Connect>(
         (runner.kept, runner.again, runner.full, runner.unkept, runner.idle) = (false, false, None, None, None);
         let states = runner.states();
         let keys = Vec::from_iter(states.keys().copied());
-        let stop = runner.pass(&keys).await;
+        let stop = runner.pass(keys.clone()).await;
         if stop.is_ok() && !runner.again {
             runner.unmark().await;
         }
@@ -139,6 +141,9 @@ pub(super) async fn put_in_order(
     done.map_err(|error| not_now("putting in order what came", &error))
 }
 
+/// What a scan found, and how far it has come.
+pub(super) type Looked = (Result<Found, LibraryError>, Cursor);
+
 /// What the library could not do is tried again later.
 fn not_now(what: &str, error: &LibraryError) -> Stop {
     log::warn!("{what}: {error}");
@@ -150,8 +155,12 @@ pub(super) struct Runner<'a, C: Connect> {
     pub(super) peer: &'a Peer<C>,
     lane: Lane,
     pub(super) stream: Option<(C::Stream, Pace)>,
-    /// Small blobs that have arrived and may still be being written.
+    /// How far this pass has come: who looks on takes it along.
+    cursor: Cursor,
+    /// Small blobs that are arriving, or have and may still be being written.
     pub(super) go: Option<Go>,
+    /// What comes after them, if it is being looked for already.
+    pub(super) next: Option<Next>,
     /// Of what is being fetched.
     priority: Priority,
     /// Whether this pass kept anything, or gave what was here a name.
@@ -190,48 +199,69 @@ impl<C: Connect> Runner<'_, C> {
     }
 
     /// Once over everything.
-    async fn pass(&mut self, keys: &[CollectionKey]) -> Result<(), Stop> {
-        let passed = self.pass_over(keys).await;
-        // What has arrived is kept, however the pass ended.
-        self.end_go().await.and(passed)
+    async fn pass(&mut self, keys: Vec<CollectionKey>) -> Result<(), Stop> {
+        self.cursor = Cursor::new(keys);
+        let passed = self.pass_over().await;
+        // What has arrived is kept, however the pass ended; and what was just looked for is free again for the next.
+        let ended = self.end_go().await;
+        if let Some(Next { looked, .. }) = self.next.take() {
+            self.note(&looked.await.0.unwrap_or_default());
+        }
+        ended.and(passed)
     }
 
-    async fn pass_over(&mut self, keys: &[CollectionKey]) -> Result<(), Stop> {
-        let (mut cursor, mut is_second, mut has_twice) = (Cursor::default(), false, false);
+    async fn pass_over(&mut self) -> Result<(), Stop> {
+        let (mut is_second, mut has_twice) = (false, false);
         loop {
-            // Before it is known what is wanted, which takes memory.
-            let place = match self.lane {
-                Lane::Small => Some(self.small_place().await?),
-                Lane::Large => None,
+            let (place, (found, cursor)) = match self.next.take() {
+                Some(Next { place, looked }) => (Some(place), looked.await),
+                None => {
+                    // Before it is known what is wanted, which takes memory.
+                    let place = match self.lane {
+                        Lane::Small => Some(self.small_place().await?),
+                        Lane::Large => None,
+                    };
+                    (place, self.look().await)
+                }
             };
-            cursor.ahead = self.ahead();
-            let (follower, lane, all) = (Arc::clone(self.follower), self.lane, keys.to_vec());
-            let (found, at) = smol::unblock(move || (scan(&follower, &all, lane, &mut cursor), cursor)).await;
-            cursor = at;
-            let found = found.map_err(|error| not_now("looking for what is missing", &error));
-            let Found { wants, priority, collection, placed, again, twice, full } = found?;
-            self.kept |= placed;
-            self.again |= again | full.is_some() | (twice && is_second);
-            self.full = full.or(self.full);
-            has_twice |= twice;
-            let Some(summary) = collection else {
+            self.cursor = cursor;
+            let found = found.map_err(|error| not_now("looking for what is missing", &error))?;
+            self.note(&found);
+            self.again |= found.twice && is_second;
+            has_twice |= found.twice;
+            let Some(summary) = found.collection else {
                 self.end_go().await?;
                 if !has_twice || is_second {
                     return Ok(());
                 }
                 // What came under one name gets its others now.
-                (cursor, is_second) = (Cursor::default(), true);
+                is_second = true;
+                self.cursor.restart();
                 continue;
             };
             let handle = self.handle(&summary);
-            self.priority = self.follower.policy().priority_with(&self.peer.node, priority);
+            self.priority = self.follower.policy().priority_with(&self.peer.node, found.priority);
             self.mark(summary.key).await?;
-            let wants = self.make_way(&summary, wants).await?;
+            let wants = self.make_way(&summary, found.wants).await?;
             match place {
                 Some(place) => self.fetch_small(summary, wants, &handle, place).await?,
                 None => self.fetch_large(&summary, wants, &handle).await?,
             }
         }
+    }
+
+    /// Looks on from where the pass has come.
+    pub(super) fn look(&mut self) -> Task<Looked> {
+        let (mut cursor, follower, lane) = (mem::take(&mut self.cursor), Arc::clone(self.follower), self.lane);
+        cursor.ahead = self.ahead();
+        smol::unblock(move || (scan(&follower, lane, &mut cursor), cursor))
+    }
+
+    /// What a scan did, and what it left out.
+    fn note(&mut self, found: &Found) {
+        self.kept |= found.placed;
+        self.again |= found.again | found.full.is_some();
+        self.full = found.full.or(self.full);
     }
 
     /// Writes down that files of a collection are coming. If this is cut short, the next start looks for what nobody lists.

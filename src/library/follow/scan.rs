@@ -40,6 +40,7 @@ impl Full {
 /// How far a pass over the collections of a peer has come: first all that has the highest priority, then the rest.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
+    keys: Arc<[CollectionKey]>,
     priority: usize,
     collection: usize,
     offset: u64,
@@ -47,11 +48,23 @@ pub(super) struct Cursor {
     full: BTreeSet<CollectionKey>,
     /// The size of the smallest item that there was no room for.
     no_room_for: Option<u64>,
-    /// What is still being written.
+    /// What is under way.
     pub ahead: Ahead,
 }
 
-/// Blobs that have arrived, and that the library does not count yet.
+impl Cursor {
+    /// Before all of these collections.
+    pub fn new(keys: Vec<CollectionKey>) -> Self {
+        Self { keys: keys.into(), ..Self::default() }
+    }
+
+    /// Before all of them once more.
+    pub fn restart(&mut self) {
+        *self = Self { keys: Arc::clone(&self.keys), ..Self::default() };
+    }
+}
+
+/// Blobs that are arriving or have arrived, and that the library does not count yet.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     publisher: Option<NodeId>,
@@ -108,12 +121,8 @@ pub(super) struct Found {
 }
 
 /// Looks on from the cursor until the lane has its fill.
-pub(super) fn scan(
-    follower: &Follower,
-    keys: &[CollectionKey],
-    lane: Lane,
-    cursor: &mut Cursor,
-) -> Result<Found, LibraryError> {
+pub(super) fn scan(follower: &Follower, lane: Lane, cursor: &mut Cursor) -> Result<Found, LibraryError> {
+    let keys = Arc::clone(&cursor.keys);
     let mut found = Found::default();
     if follower.library.store().is_library_away() {
         // What it holds is not missing: when it is back, all is looked at again.

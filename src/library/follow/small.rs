@@ -1,12 +1,14 @@
-//! Fetching what is small, many blobs in one go: while the last of them are written, the next go is on its way.
+//! Fetching what is small, many blobs in one go: while one arrives, the last ones of the go before are written, and what comes next
+//! is looked for.
 
 use std::{iter, mem, sync::Arc};
 
-use smol::lock::SemaphoreGuardArc;
+use futures::future::join;
+use smol::{Task, lock::SemaphoreGuardArc};
 
 use super::{
     Connect,
-    lane::{Runner, Stop, put_in_order},
+    lane::{Looked, Runner, Stop, put_in_order},
     progress::Handle,
     scan::{Ahead, Want},
 };
@@ -28,10 +30,16 @@ const _: () = {
     assert!(want + claims + size_of::<SmallOutcome>() <= SMALL_WANT_BYTES);
 };
 
-/// Blobs of one go that have arrived, and may still be being written.
+/// Blobs of one go that are arriving, or have and may still be being written.
 pub(super) struct Go {
     ahead: Ahead,
     ended: Lasting<Ended>,
+}
+
+/// What the next go brings, which is being looked for.
+pub(super) struct Next {
+    pub place: SemaphoreGuardArc,
+    pub looked: Task<Looked>,
 }
 
 /// What came of a go.
@@ -52,7 +60,7 @@ impl<C: Connect> Runner<'_, C> {
         Ok(lanes.acquire_arc().await)
     }
 
-    /// What is still being written, for the one scan that follows.
+    /// What is under way, for the one scan that follows.
     pub(super) fn ahead(&mut self) -> Ahead {
         self.go.as_mut().map(|go| mem::take(&mut go.ahead)).unwrap_or_default()
     }
@@ -86,10 +94,8 @@ impl<C: Connect> Runner<'_, C> {
             drop(place);
             ended
         };
-        let next = Go { ahead, ended: tasks::spawn_lasting(keeping) };
-        let received = receiving.await;
-        let ended = self.end_go().await;
-        self.go = Some(next);
+        let go = Go { ahead, ended: tasks::spawn_lasting(keeping) };
+        let (received, ended) = join(receiving, self.begin_go(go)).await;
         ended?;
         if matches!(received, Ok(()) | Err(FetchError::Busy { .. })) {
             self.stream = Some((stream, pace));
@@ -97,6 +103,17 @@ impl<C: Connect> Runner<'_, C> {
         if let Err(error) = received {
             self.end_go().await?;
             self.failed(error)?;
+        }
+        Ok(())
+    }
+
+    /// Once all of the go before is written, looks for what comes after this one, if nobody else needs the place.
+    async fn begin_go(&mut self, go: Go) -> Result<(), Stop> {
+        let ended = self.end_go().await;
+        self.go = Some(go);
+        ended?;
+        if let Some(place) = self.follower.small_lanes.try_acquire_arc() {
+            self.next = Some(Next { place, looked: self.look() });
         }
         Ok(())
     }

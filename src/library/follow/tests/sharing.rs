@@ -201,9 +201,9 @@ fn what_matters_most_is_looked_for_first() {
     let follower = Arc::clone(&following.follower);
     following.stop();
     follower.set_policy(by([(other, wish(false, Priority::High))].into(), &items));
-    let (mut cursor, mut order) = (scan::Cursor::default(), Vec::new());
+    let (mut cursor, mut order) = (scan::Cursor::new(vec![key, other]), Vec::new());
     loop {
-        let found = scan::scan(&follower, &[key, other], Lane::Small, &mut cursor).unwrap();
+        let found = scan::scan(&follower, Lane::Small, &mut cursor).unwrap();
         let Some(collection) = found.collection else { break };
         let paths = found.wants.iter().map(|want| want.item.path.to_string());
         order.push((found.priority, collection.name, Vec::from_iter(paths)));
