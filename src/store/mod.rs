@@ -91,7 +91,7 @@ pub use repair::Damage;
 pub use room::Totals;
 pub use scrub::{Position, Scrubbed};
 pub use small::{PutOutcome, SmallBlob, SmallFiles};
-pub use tree::content_of;
+pub use tree::append_content;
 
 use crate::{
     content::ContentId,

@@ -211,17 +211,17 @@ impl Tree {
     }
 }
 
-/// The content of an encoded range of whole groups of a blob of this size, with the hashes taken out; none if it has another
-/// length. It is not verified.
-pub fn content_of(size: u64, range: &Range<u64>, mut encoded: &[u8]) -> Option<Vec<u8>> {
-    let mut content = Vec::with_capacity(encoded.len());
+/// Appends the content of an encoded range of whole groups of a blob of this size, with the hashes taken out. None if it has
+/// another length: then it is not all there. It is not verified.
+#[must_use]
+pub fn append_content(size: u64, range: &Range<u64>, mut encoded: &[u8], content: &mut Vec<u8>) -> Option<()> {
     for step in Steps::new(size, range) {
         match step {
             Step::Pair { .. } => _ = encoded.split_off(..PAIR)?,
             Step::Group { bytes, .. } => content.extend_from_slice(encoded.split_off(..bytes)?),
         }
     }
-    encoded.is_empty().then_some(content)
+    encoded.is_empty().then_some(())
 }
 
 /// Cuts the first bytes off.

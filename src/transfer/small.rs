@@ -24,7 +24,7 @@ use crate::{
         transfer::{SMALL_BATCH_BYTES, SMALL_BYTES},
         wire::PIPELINED_REQUESTS,
     },
-    store::{LibraryPath, PutOutcome, SmallBlob, Store, StoreError, content_of},
+    store::{LibraryPath, PutOutcome, SmallBlob, Store, StoreError, append_content},
     wire::{
         blob::{Get, Range, Ranges, Request},
         write_frame,
@@ -136,7 +136,7 @@ async fn receive<R: AsyncRead + Unpin>(
     answers: Receiver<Answer>,
     (received, go): (Sender<Batch>, Receiver<()>),
 ) -> Result<(), FetchError> {
-    let (mut batch, mut batch_bytes) = (Batch::new(), 0);
+    let (mut batch, mut batch_bytes, mut buffer) = (Batch::new(), 0, Vec::new());
     let mut outcome = Ok(());
     for want in wants {
         if batch.len() == SMALL_FILES_PER_SYNC || batch_bytes + want.size > SMALL_BATCH_BYTES {
@@ -150,7 +150,7 @@ async fn receive<R: AsyncRead + Unpin>(
         } else {
             // No more was asked for if the peer is busy.
             let Ok(answer) = answers.recv().await else { break };
-            match read_answer(&mut reader, pace, answer, want).await {
+            match read_answer(&mut reader, (pace, &mut buffer), answer, want).await {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     outcome = Err(error);
@@ -170,10 +170,11 @@ async fn receive<R: AsyncRead + Unpin>(
     outcome
 }
 
-/// The bytes of one answer, not verified, or why there are none. The outer error ends the stream.
+/// The bytes of one answer, not verified, or why there are none. The outer error ends the stream. Frames have the memory of
+/// `buffer`.
 async fn read_answer<R: AsyncRead + Unpin>(
     reader: &mut R,
-    pace: &mut Pace,
+    (pace, buffer): (&mut Pace, &mut Vec<u8>),
     mut answer: Answer,
     want: &SmallWant,
 ) -> Result<Result<Vec<u8>, FetchError>, FetchError> {
@@ -181,14 +182,18 @@ async fn read_answer<R: AsyncRead + Unpin>(
     let mut outcome = Ok(());
     pace.expect_answer();
     loop {
-        match answer.handle_frame(&mut next_frame(reader, pace, Vec::new()).await?)? {
+        let mut frame = next_frame(reader, pace, mem::take(buffer)).await?;
+        let step = answer.handle_frame(&mut frame)?;
+        *buffer = frame.body;
+        match step {
             Step::Begun { lacking } if !lacking.is_empty() => outcome = Err(FetchError::NotFound),
-            Step::Begun { .. } => {}
+            Step::Begun { .. } => bytes.reserve_exact(want.size as usize),
             // They come in order, and the hashes between them are not needed: all is verified before it is written.
             Step::Data(data) => {
                 let Range { start, len } = data.range();
-                let content = content_of(want.size, &(start..start + len), data.encoded());
-                bytes.extend(content.ok_or(Violation::WrongBytes)?);
+                let content = append_content(want.size, &(start..start + len), data.encoded(), &mut bytes);
+                content.ok_or(Violation::WrongBytes)?;
+                *buffer = data.into_buffer();
             }
             Step::End => return Ok(outcome.map(|()| bytes)),
             Step::Refused(reply) => {
