@@ -332,3 +332,24 @@ fn what_is_listed_twice_comes_once_however_many_files_are_between() {
     assert!(link.blobs.load(Relaxed) < 481 * 100, "{}", link.blobs.load(Relaxed));
     following.stop();
 }
+
+#[test]
+fn what_comes_next_is_looked_for_while_small_files_arrive() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    let go = limits::follow::SMALL_WANTS;
+    let files: Vec<_> = (0..go * 5 / 2).map(|number| (format!("{number:04}"), format!("{number:0100}"))).collect();
+    let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    a.add(&library_of(a.folder.path(), &files));
+    let Following { follower, link, task } = b.follow(Link { is_slow: true, ..Link::to(&a) });
+    // Whoever has a place has the semaphore, too.
+    let taken = || Arc::strong_count(&follower.small_lanes) - 1;
+    until("both places are taken", || taken() == 2);
+    let arrived = link.blobs.load(Relaxed);
+    assert!(arrived < 50 * go as u64, "{arrived} bytes of the first go had arrived");
+    // Who goes away leaves nothing behind that would keep it from others.
+    drop(block_on(task.cancel()));
+    until("both are free", || taken() == 0);
+    let task = smol::spawn(follow_peer(Arc::clone(&follower), link.peer.node_id(), Link::to(&a)));
+    until("B has it all", || b.is_whole("Books", 1));
+    drop(block_on(task.cancel()));
+}
