@@ -58,14 +58,15 @@ fi
 
 commit=$(rustc -vV | sed -n 's/^commit-hash: //p')
 # Builds with this cargo, or cross; what follows is where it sees the sources, cargo's home and the toolchain. Nothing of that
-# may be in the program, which has the places of its sources in what it says when it panics. The standard library's are where Rust
-# was compiled, or in the toolchain if they have been fetched for another target: here always the former.
+# may be in the program, which has the places of its sources in what it says when it panics, in C too. The standard library's are
+# where Rust was compiled, or in the toolchain if they have been fetched for another target: here always the former.
 build() {
     cargo=$1
     remap="\"--remap-path-prefix=$2=.\", \"--remap-path-prefix=$3=/cargo\", \"--remap-path-prefix=$4=/rust\""
     remap="$remap, \"--remap-path-prefix=$4/lib/rustlib/src/rust=/rustc/$commit\""
     # shellcheck disable=SC2086 # a list of words
     exec "$cargo" build --config "$config" $std_config --config "target.$target.rustflags = [$remap]" \
+        --config "env.AWS_LC_SYS_CFLAGS = \"-ffile-prefix-map=$3=/cargo\"" \
         --profile "$profile" --locked --bin allibrary --target "$target"
 }
 
